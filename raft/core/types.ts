@@ -1,0 +1,235 @@
+/**
+ * The vocabulary of the Raft core: what goes in (`Input`), what comes out (`Ready`), and what crosses the
+ * wire (`Message`). Indexes, terms and ids are safe integers; index 0 and term 0 mean "none", replica id 0
+ * means "nobody". The model is etcd's raft; names follow the Raft paper.
+ * @module
+ */
+
+/** One membership change: `voter` adds or promotes, `learner` adds or demotes, `remove` removes. */
+export interface MemberChange {
+  readonly kind: "voter" | "learner" | "remove";
+  readonly id: number;
+}
+
+/**
+ * A configuration change entry (etcd's ConfChangeV2). Empty `changes` leaves a joint configuration.
+ * - `auto`: simple for one change, else joint with automatic leave
+ * - `implicit`: joint with automatic leave · `explicit`: joint, left by a later empty change
+ */
+export interface ConfChange {
+  readonly transition: "auto" | "implicit" | "explicit";
+  readonly changes: readonly MemberChange[];
+  /** Opaque to the core; the host keeps replica descriptors and expected epochs here. */
+  readonly context: Uint8Array;
+}
+
+/** An active configuration, each list sorted ascending. `outgoing` is non-empty exactly while joint. */
+export interface ConfState {
+  readonly voters: readonly number[];
+  readonly outgoing: readonly number[];
+  readonly learners: readonly number[];
+  readonly learnersNext: readonly number[];
+  readonly autoLeave: boolean;
+}
+
+/** A log entry. `conf` data is an encoded ConfChange (`encodeConfChange`); empty normal data is a no-op. */
+export interface Entry {
+  readonly index: number;
+  readonly term: number;
+  readonly kind: "normal" | "conf";
+  readonly data: Uint8Array;
+}
+
+/** What must survive a crash besides the log. `commit` may be behind after a restart. */
+export interface HardState {
+  readonly term: number;
+  readonly vote: number;
+  readonly commit: number;
+}
+
+/** Where a snapshot stands; its data travels outside the core. */
+export interface SnapshotMeta {
+  readonly index: number;
+  readonly term: number;
+  readonly conf: ConfState;
+}
+
+export type MessageKind =
+  | "append"
+  | "appendResponse"
+  | "heartbeat"
+  | "heartbeatResponse"
+  | "vote"
+  | "voteResponse"
+  | "preVote"
+  | "preVoteResponse"
+  | "snapshot"
+  | "propose"
+  | "timeoutNow"
+  | "transferLeader"
+  | "readIndex"
+  | "readIndexResponse"
+  | "forgetLeader";
+
+/** One Raft message between two replicas of a group. Fields not named by a kind are absent. */
+export interface Message {
+  readonly kind: MessageKind;
+  readonly from: number;
+  readonly to: number;
+  readonly term: number;
+  /** append: the previous entry's; votes: the last entry's; appendResponse: hinted term on rejection. */
+  readonly logTerm?: number;
+  /** append: the previous entry's; appendResponse: acknowledged or rejected; readIndexResponse: to wait for. */
+  readonly index?: number;
+  readonly entries?: readonly Entry[];
+  readonly commit?: number;
+  readonly reject?: boolean;
+  /** appendResponse with `reject`: where the follower's log could match (fast backtracking). */
+  readonly rejectHint?: number;
+  readonly snapshot?: SnapshotMeta;
+  /** heartbeat, heartbeatResponse, readIndex…: id of a read batch, never reused (R18). */
+  readonly context?: string;
+  /** vote, preVote: this campaign follows the leader's own TimeoutNow (exempt from leases, R17). */
+  readonly transfer?: boolean;
+  /** append, heartbeat: leader's monotonic send time in ms, echoed in the response; carries leases (R17). */
+  readonly sentAtMs?: number;
+}
+
+/** A read whose index is known: serve it once `index` is applied here. `context` is the asker's id. */
+export interface ReadState {
+  readonly context: string;
+  readonly index: number;
+}
+
+/** The host's durable log, as the core reads it: synchronous, stable entries only. */
+export interface LogReader {
+  initialState(): { readonly hardState: HardState; readonly conf: ConfState };
+  /** First entry still there; the snapshot's index + 1 right after a compaction or an install. */
+  firstIndex(): number;
+  lastIndex(): number;
+  /** Term of `index`, firstIndex − 1 included; undefined when compacted or beyond the end. */
+  term(index: number): number | undefined;
+  /** Entries in [low, high), at least one, else as many as fit `maxBytes`; undefined when compacted. */
+  entries(low: number, high: number, maxBytes: number): readonly Entry[] | undefined;
+  /** The snapshot a lagging follower would get now; undefined when none can be made yet. */
+  snapshot(): SnapshotMeta | undefined;
+}
+
+export interface CoreConfig {
+  readonly id: number;
+  readonly storage: LogReader;
+  /** Last index the state machine has applied at start. */
+  readonly applied: number;
+  readonly electionTicks: number;
+  readonly heartbeatTicks: number;
+  /** Draws an election timeout, in ticks: [electionTicks, 2 × electionTicks − 1] in the paper's way. */
+  readonly drawElectionTicks: () => number;
+  readonly preVote: boolean;
+  readonly checkQuorum: boolean;
+  readonly readOnly: "safe" | "lease";
+  readonly maxEntriesBytesPerMessage: number;
+  readonly maxInflightMessages: number;
+  /** 0: no limit. */
+  readonly maxInflightBytes: number;
+  /** Proposals are refused above this many bytes of uncommitted entries; 0: no limit. */
+  readonly maxUncommittedBytes: number;
+  /** Bytes of committed entries one Ready may carry. */
+  readonly maxCommittedBytesPerReady: number;
+  readonly forwardProposals: boolean;
+  readonly stepDownOnRemoval: boolean;
+  readonly validateConfChanges: boolean;
+  /** Etcd's AsyncStorageWrites: append and apply are acknowledged by inputs instead of `advance`. */
+  readonly asyncStorage: boolean;
+  /**
+   * R17. L in ms: leases last this long from send time, and no (pre-)vote is granted within L of the
+   * last contact with the leader, nor within an election timeout after the start. 0: off, etcd's in-lease
+   * check (election timeout, with checkQuorum) applies instead.
+   */
+  readonly leaseMs: number;
+  /** R17: no vote before this moment of the host's monotonic clock; used only with leaseMs > 0. */
+  readonly noVoteBeforeMs: number;
+}
+
+/** Everything that can happen to a core. `nowMs` is the host's monotonic clock (R17). */
+export type Input =
+  | { readonly kind: "tick"; readonly nowMs: number }
+  | { readonly kind: "message"; readonly message: Message; readonly nowMs: number }
+  | { readonly kind: "propose"; readonly data: readonly Uint8Array[] }
+  | { readonly kind: "proposeConfChange"; readonly change: ConfChange }
+  | { readonly kind: "campaign"; readonly nowMs: number }
+  | { readonly kind: "transferLeader"; readonly to: number; readonly nowMs: number }
+  | { readonly kind: "readIndex"; readonly context: string; readonly nowMs: number }
+  | { readonly kind: "reportUnreachable"; readonly id: number }
+  | { readonly kind: "reportSnapshot"; readonly id: number; readonly ok: boolean }
+  | { readonly kind: "forgetLeader" }
+  /** The leader's node heard from the node of follower `id` over another way (node heartbeats). */
+  | { readonly kind: "contact"; readonly nowMs: number }
+  | { readonly kind: "appended"; readonly ack: AppendAck }
+  | { readonly kind: "applied"; readonly index: number };
+
+/** ABA-safe acknowledgement of an asynchronous append: counts only if the term at index still matches. */
+export interface AppendAck {
+  readonly index: number;
+  readonly term: number;
+  readonly snapshotIndex: number;
+}
+
+/** Why an input was refused; nothing was changed by it. */
+export type Refusal =
+  | "no_leader"
+  | "not_leader"
+  | "not_voter"
+  | "uncommitted_limit"
+  | "transferring"
+  | "conf_change_pending"
+  | "conf_change_invalid"
+  | "read_not_ready";
+
+export type StepResult = "ok" | "ignored" | Refusal;
+
+/**
+ * The host's duties after some inputs (R2). In this order: `sendNow` may leave at once; `hardState`,
+ * `append` (replaces stored entries from its first index on) and `snapshot` go to disk in one batch, synced
+ * when `mustSync`; then `sendAfterSync` leaves, `committed` is applied, and `advance` is called.
+ */
+export interface Ready {
+  readonly hardState?: HardState;
+  readonly append: readonly Entry[];
+  /** To install before `append`: the host has its data already. */
+  readonly snapshot?: SnapshotMeta;
+  readonly sendNow: readonly Message[];
+  readonly sendAfterSync: readonly Message[];
+  readonly committed: readonly Entry[];
+  readonly readStates: readonly ReadState[];
+  readonly mustSync: boolean;
+}
+
+export type Role = "follower" | "preCandidate" | "candidate" | "leader";
+
+export interface ProgressStatus {
+  readonly match: number;
+  readonly next: number;
+  readonly state: "Probe" | "Replicate" | "Snapshot";
+  readonly paused: boolean;
+  readonly isLearner: boolean;
+  /** Heard of since the last check-quorum round. */
+  readonly recentActive: boolean;
+  readonly pendingSnapshot: number;
+}
+
+export interface CoreStatus {
+  readonly id: number;
+  readonly role: Role;
+  readonly term: number;
+  readonly vote: number;
+  /** 0 when unknown. */
+  readonly leader: number;
+  readonly commit: number;
+  readonly applied: number;
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  readonly conf: ConfState;
+  readonly transferTarget: number;
+  /** The leader's view of its peers, itself included; empty on others. */
+  readonly progress: ReadonlyMap<number, ProgressStatus>;
+}
