@@ -76,6 +76,42 @@ export {
   type WriteResult,
 } from "./kv.ts";
 export {
+  type ConfContext,
+  type ConfOrder,
+  type ConfSets,
+  decodeConfContext,
+  decodeJoinReply,
+  decodeJoinRequest,
+  decodeNodeReport,
+  decodeRegisterReply,
+  decodeRegisterRequest,
+  decodeReportReply,
+  encodeConfContext,
+  encodeJoinReply,
+  encodeJoinRequest,
+  encodeNodeReport,
+  encodeRegisterReply,
+  encodeRegisterRequest,
+  encodeReportReply,
+  type JoinReply,
+  type JoinRequest,
+  type LeadReport,
+  type Membership,
+  memberships,
+  type NodeInfo,
+  type NodeReport,
+  type Order,
+  type PeerReport,
+  placementMethods,
+  type RegisterReply,
+  type RegisterRequest,
+  type ReplicaReport,
+  type ReportReply,
+  replicasOfConf,
+  type Standing,
+  type VersionedSettings,
+} from "./placement.ts";
+export {
   decodeRouteDelta,
   decodeRouteTable,
   encodeRouteDelta,
@@ -88,6 +124,14 @@ export {
   routesMethod,
 } from "./routes.ts";
 export { groupOfRow, groupRow, keyspaceRow, metaTags } from "./rows.ts";
+export {
+  changeSettings,
+  defaultSettings,
+  isSettingName,
+  type SettingName,
+  type Settings,
+  settingNames,
+} from "./settings.ts";
 export {
   descriptorFields,
   type Epoch,
