@@ -23,6 +23,7 @@ export function realClock(): Clock {
     wallMicros: () => Math.floor((performance.timeOrigin + performance.now()) * 1000) + wallDriftMicros(),
     after(delayMs, run) {
       const timer = setTimeout(run, delayMs);
+      timer.unref();
       return () => clearTimeout(timer);
     },
     soon(run) {

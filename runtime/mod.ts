@@ -5,7 +5,7 @@
  * @module
  */
 export { type Cancel, type Clock, realClock } from "./clock.ts";
-export { invariant, InvariantError, unreachable } from "./invariant.ts";
+export { InvariantError, invariant, unreachable } from "./invariant.ts";
 export { type Logger, silentLogger } from "./logger.ts";
-export { type Random, cryptoRandom, seededRandom } from "./random.ts";
+export { cryptoRandom, type Random, seededRandom } from "./random.ts";
 export { VirtualClock } from "./virtual-clock.ts";

@@ -53,7 +53,7 @@ export class VirtualClock implements Clock {
   }
 
   /** Runs the next due timer, moving the time to it; false when there is none at or before `untilMs`. */
-  step(untilMs = Number.POSITIVE_INFINITY): boolean {
+  step(untilMs: number = Number.POSITIVE_INFINITY): boolean {
     for (;;) {
       const next = this.#heap[0];
       if (next === undefined || next.atMs > untilMs) return false;

@@ -19,7 +19,10 @@ export interface Batch {
   readonly bytes: number;
 }
 
-/** Rows in key order, flat: key, value, key, value… `finished` is false when a limit cut them. */
+/**
+ * Rows in key order, flat: key, value, key, value… `finished` is false as soon as `limit` or `maxBytes` is
+ * reached, even where by chance nothing follows.
+ */
 export interface Rows {
   readonly rows: readonly Uint8Array[];
   readonly finished: boolean;
@@ -35,8 +38,16 @@ export interface ScanOptions {
 
 /** A consistent view of several ranges as of its opening (R4); `next` walks them in the order given. */
 export interface RangeCursor {
-  /** Up to `limit` rows or `maxBytes`, with the family they are of; undefined when all ranges are done. */
-  next(limit: number, maxBytes: number): { readonly family: Family; readonly rows: readonly Uint8Array[] } | undefined;
+  /**
+   * Up to `limit` rows, ending with the row that reaches `maxBytes`, with the family they are of; never
+   * empty, never of two ranges; undefined when all ranges are done.
+   * @throws StorageError `closed` after `close` of the cursor or the engine, so that an interrupted walk is
+   *   not taken for a finished one
+   */
+  next(
+    limit: number,
+    maxBytes: number,
+  ): { readonly family: Family; readonly rows: readonly Uint8Array[] } | undefined;
   close(): void;
 }
 
@@ -53,14 +64,16 @@ export interface Engine {
   /**
    * Writes `batch` whole. Visible to reads on return. `done` runs when it is durable (`sync: true`: this
    * batch and all before it survive power loss) or accepted (`sync: false`), either before `write` returns
-   * or later, in order. After an error nothing more can be written: the node must stop (R8).
+   * or later, in order. After an error nothing more can be written: the node must stop (R8). The error is
+   * a StorageError, `write_failed` for the write that met it, `stopped` for all others.
    */
   write(batch: Batch, options: { readonly sync: boolean }, done: (error?: Error) => void): void;
-  /** Rows and bytes of a range, roughly; cheap. */
+  /** Rows and bytes of keys and values of a range, roughly; cheap. */
   approximateSize(range: Range): { readonly bytes: number; readonly keys: number };
   /** Syncs completed since the opening. */
   readonly syncs: number;
   /** Bytes free on the disk, and in all. */
   diskSpace(): { readonly freeBytes: number; readonly totalBytes: number };
+  /** Makes everything written durable and gives the disk back; calls after it throw `closed`. */
   close(): Promise<void>;
 }
