@@ -1,0 +1,132 @@
+import type { Values } from "../config.ts";
+import {
+  CommandError,
+  causeCode,
+  connectionFailure,
+  describeProblem,
+  exitCodeOf,
+  exitCodes,
+  type Problem,
+} from "./outcome.ts";
+import { timeout, token, url } from "./settings.ts";
+
+const defaultTimeoutMs = 5000;
+/** How much longer than the cluster's own deadline an answer may be on its way. */
+const answerGraceMs = 3000;
+
+export interface Request {
+  readonly method: "GET" | "PUT" | "DELETE" | "POST" | "PATCH";
+  /** With its query, from `/v1` on. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array;
+}
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Uint8Array;
+}
+
+/** The cluster behind `--url`: each address is tried in turn, as long as that cannot do anything twice. */
+export interface Api {
+  /** @throws CommandError with the exit code that the failure stands for */
+  call(request: Request): Promise<Reply>;
+  /** The same, with the body as JSON. */
+  json(request: Request): Promise<unknown>;
+}
+
+export function openApi(values: Values): Api {
+  const urls = values.get(url, ["http://127.0.0.1:7401"]);
+  const bearer = values.get(token);
+  const timeoutMs = values.get(timeout);
+  const call = async (request: Request): Promise<Reply> => {
+    const writes = request.method !== "GET";
+    let failure = new CommandError(exitCodes.unavailable, "no URL given");
+    for (const base of urls) {
+      const target = urlOf(base, request, timeoutMs);
+      const attempt = await send(target, request, bearer, (timeoutMs ?? defaultTimeoutMs) + answerGraceMs);
+      if (!(attempt instanceof CommandError)) {
+        if (attempt.status < 400) return attempt;
+        failure = refusal(attempt, writes);
+      } else failure = attempt;
+      // Anything but "not there, nothing done" is an answer, or must not be tried a second time.
+      if (failure.exitCode !== exitCodes.unavailable && (writes || failure.exitCode !== exitCodes.unknown))
+        break;
+    }
+    if (!writes && failure.exitCode === exitCodes.unknown)
+      throw new CommandError(exitCodes.unavailable, failure.message);
+    throw failure;
+  };
+  return {
+    call,
+    async json(request) {
+      const reply = await call(request);
+      try {
+        return JSON.parse(new TextDecoder().decode(reply.body));
+      } catch {
+        throw new CommandError(
+          exitCodes.failed,
+          `${request.path}: the answer is not JSON: is this a Kvorum node?`,
+        );
+      }
+    },
+  };
+}
+
+function urlOf(base: string, request: Request, timeoutMs: number | undefined): URL {
+  const target = new URL(base.replace(/\/+$/, "") + request.path);
+  for (const [key, value] of Object.entries(request.query ?? {})) target.searchParams.set(key, value);
+  if (timeoutMs !== undefined) target.searchParams.set("timeout", `${timeoutMs}ms`);
+  return target;
+}
+
+async function send(
+  target: URL,
+  request: Request,
+  bearer: string | undefined,
+  deadlineMs: number,
+): Promise<Reply | CommandError> {
+  const headers = {
+    ...request.headers,
+    ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
+  };
+  try {
+    const response = await fetch(target, {
+      method: request.method,
+      headers,
+      redirect: "error",
+      signal: AbortSignal.timeout(deadlineMs),
+      ...(request.body === undefined ? {} : { body: Buffer.from(request.body) }),
+    });
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: new Uint8Array(await response.arrayBuffer()),
+    };
+  } catch (error) {
+    const nothingSent = connectionFailure(error) === "nothing sent";
+    const what = causeCode(error) || (error instanceof Error ? error.message : String(error));
+    if (nothingSent)
+      return new CommandError(
+        exitCodes.unavailable,
+        `${target.origin}: ${what}: is a cluster running there?`,
+      );
+    return new CommandError(exitCodes.unknown, `${target.origin}: no whole answer (${what})`);
+  }
+}
+
+function refusal(reply: Reply, writes: boolean): CommandError {
+  const problem = problemOf(reply);
+  return new CommandError(exitCodeOf(reply.status, problem, writes), describeProblem(reply.status, problem));
+}
+
+function problemOf(reply: Reply): Problem {
+  try {
+    const parsed: unknown = JSON.parse(new TextDecoder().decode(reply.body));
+    return typeof parsed === "object" && parsed !== null ? parsed : {};
+  } catch {
+    return {};
+  }
+}

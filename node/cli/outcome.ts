@@ -1,0 +1,93 @@
+/** Exit codes of `kvorum`; scripts rely on them. */
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  notFound: 3,
+  /** A condition did not hold. */
+  condition: 4,
+  /** Unavailable or timed out, and nothing was applied. */
+  unavailable: 5,
+  /** Nobody knows whether it was applied. */
+  unknown: 6,
+} as const;
+
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+/** Ends a command: one line for people on stderr, and an exit code. */
+export class CommandError extends Error {
+  readonly exitCode: ExitCode;
+
+  constructor(exitCode: ExitCode, message: string) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+/** The fields of a problem document (RFC 9457) that decide how a command ends. */
+export interface Problem {
+  readonly code?: string;
+  readonly detail?: string;
+  readonly title?: string;
+  readonly outcome?: string;
+  readonly request_id?: string;
+}
+
+/**
+ * How a command ends after a refused request.
+ * @param writes - whether the request could have changed something: without the server's word on the
+ *   outcome, a write that failed late may have been applied
+ */
+export function exitCodeOf(status: number, problem: Problem, writes: boolean): ExitCode {
+  if (problem.outcome === "unknown") return exitCodes.unknown;
+  switch (status) {
+    case 404:
+      return exitCodes.notFound;
+    case 412:
+      return exitCodes.condition;
+    case 429:
+    case 503:
+    case 507:
+      return exitCodes.unavailable;
+    case 500:
+    case 502:
+    case 504:
+      if (writes && problem.outcome === undefined) return exitCodes.unknown;
+      return status === 500 ? exitCodes.failed : exitCodes.unavailable;
+    default:
+      return exitCodes.failed;
+  }
+}
+
+/** One line of what the server said. */
+export function describeProblem(status: number, problem: Problem): string {
+  const code = problem.code ?? `status ${status}`;
+  const detail = problem.detail ?? problem.title;
+  const outcome = problem.outcome === undefined ? "" : ` (${problem.outcome.replaceAll("_", " ")})`;
+  return `${code}${detail === undefined || detail === "" ? "" : `: ${detail}`}${outcome}`;
+}
+
+/**
+ * What is known after the connection failed. Refused or never made: nothing was sent. Broken later: the
+ * server may have done it.
+ */
+export function connectionFailure(error: unknown): "nothing sent" | "unknown" {
+  const notSent = [
+    "ECONNREFUSED",
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "EHOSTUNREACH",
+    "ENETUNREACH",
+    "UND_ERR_CONNECT_TIMEOUT",
+  ];
+  return notSent.includes(causeCode(error)) ? "nothing sent" : "unknown";
+}
+
+/** The system's code of a failed connection, through fetch's wrapping; empty when there is none. */
+export function causeCode(error: unknown): string {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  // Several addresses tried in turn: they failed alike, or the first one tells enough.
+  const one = cause instanceof AggregateError ? cause.errors[0] : cause;
+  const code = typeof one === "object" && one !== null && "code" in one ? one.code : undefined;
+  return typeof code === "string" ? code : "";
+}
