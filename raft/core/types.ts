@@ -71,6 +71,11 @@ export type MessageKind =
   | "readIndexResponse"
   | "forgetLeader";
 
+/** Bytes an entry counts for in message and Ready limits: its data and what surrounds it. */
+export function entryBytes(entry: Entry): number {
+  return entry.data.length + 16;
+}
+
 /** One Raft message between two replicas of a group. Fields not named by a kind are absent. */
 export interface Message {
   readonly kind: MessageKind;
@@ -79,7 +84,10 @@ export interface Message {
   readonly term: number;
   /** append: the previous entry's; votes: the last entry's; appendResponse: hinted term on rejection. */
   readonly logTerm?: number;
-  /** append: the previous entry's; appendResponse: acknowledged or rejected; readIndexResponse: to wait for. */
+  /**
+   * append: the previous entry's; votes: the last entry's; appendResponse: acknowledged or rejected;
+   * readIndexResponse: to wait for; transferLeader: the id of the replica that shall lead.
+   */
   readonly index?: number;
   readonly entries?: readonly Entry[];
   readonly commit?: number;
@@ -87,7 +95,7 @@ export interface Message {
   /** appendResponse with `reject`: where the follower's log could match (fast backtracking). */
   readonly rejectHint?: number;
   readonly snapshot?: SnapshotMeta;
-  /** heartbeat, heartbeatResponse, readIndex…: id of a read batch, never reused (R18). */
+  /** heartbeat and its response: the leader's read batch; readIndex and its response: the asker's id (R18). */
   readonly context?: string;
   /** vote, preVote: this campaign follows the leader's own TimeoutNow (exempt from leases, R17). */
   readonly transfer?: boolean;
@@ -138,6 +146,12 @@ export interface CoreConfig {
   readonly forwardProposals: boolean;
   readonly stepDownOnRemoval: boolean;
   readonly validateConfChanges: boolean;
+  /**
+   * What `validateConfChanges` does with a change that is illegal or comes while another is pending:
+   * `refuse` (the default) answers the refusal and appends nothing; `blank` is etcd's way, an empty normal
+   * entry in its place.
+   */
+  readonly invalidConfChange?: "refuse" | "blank";
   /** Etcd's AsyncStorageWrites: append and apply are acknowledged by inputs instead of `advance`. */
   readonly asyncStorage: boolean;
   /**
@@ -162,16 +176,33 @@ export type Input =
   | { readonly kind: "reportUnreachable"; readonly id: number }
   | { readonly kind: "reportSnapshot"; readonly id: number; readonly ok: boolean }
   | { readonly kind: "forgetLeader" }
-  /** The leader's node heard from the node of follower `id` over another way (node heartbeats). */
+  /**
+   * A follower's node heard from its leader's node over another way (node heartbeats): counts as contact
+   * for refusing votes only (R17, R20); it renews no lease and delays no election of one's own.
+   */
   | { readonly kind: "contact"; readonly nowMs: number }
+  /** Async storage: the write of the Ready that carried `ack` is durable. In order of the Readys. */
   | { readonly kind: "appended"; readonly ack: AppendAck }
+  /** Async storage: everything up to `index` is applied. */
   | { readonly kind: "applied"; readonly index: number };
 
-/** ABA-safe acknowledgement of an asynchronous append: counts only if the term at index still matches. */
+/**
+ * What a Ready's write becomes durable for, made by `takeReady` (async storage) and handed back untouched in
+ * an `appended` input once that write, and every earlier one, is durable. It is safe against ABA: the log
+ * part counts only if neither the core's term nor the entry's term at `index` has changed meanwhile.
+ */
 export interface AppendAck {
+  /** The last entry handed out for writing so far, 0 for none, and its term. */
   readonly index: number;
   readonly term: number;
+  /** The snapshot installed by this write, 0 for none. */
   readonly snapshotIndex: number;
+  /** The core's term when the Ready was taken. */
+  readonly coreTerm: number;
+  /** The hard state that is durable with this write. */
+  readonly hardState: HardState;
+  /** What the core owes itself: its own vote, its own append (R2). */
+  readonly toSelf: readonly Message[];
 }
 
 /** Why an input was refused; nothing was changed by it. */
@@ -191,6 +222,9 @@ export type StepResult = "ok" | "ignored" | Refusal;
  * The host's duties after some inputs (R2). In this order: `sendNow` may leave at once; `hardState`,
  * `append` (replaces stored entries from its first index on) and `snapshot` go to disk in one batch, synced
  * when `mustSync`; then `sendAfterSync` leaves, `committed` is applied, and `advance` is called.
+ *
+ * Committed entries at or below `stableIndex` were durable here before this Ready: they may be applied and
+ * answered before its write. Those above are part of its own `append` and wait for the write (R2).
  */
 export interface Ready {
   readonly hardState?: HardState;
@@ -200,8 +234,12 @@ export interface Ready {
   readonly sendNow: readonly Message[];
   readonly sendAfterSync: readonly Message[];
   readonly committed: readonly Entry[];
+  /** Last index that was durable here before this Ready, and that this Ready does not replace. */
+  readonly stableIndex: number;
   readonly readStates: readonly ReadState[];
   readonly mustSync: boolean;
+  /** With `asyncStorage`, whenever there is something to write or to send after it. */
+  readonly appendAck?: AppendAck;
 }
 
 export type Role = "follower" | "preCandidate" | "candidate" | "leader";
