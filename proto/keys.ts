@@ -5,6 +5,9 @@ export const keyBytesMax = 4096;
 
 const slotBytes = 2;
 
+/** Longest encoded key, in bytes. */
+export const encodedKeyBytesMax: number = keyBytesMax + slotBytes;
+
 /**
  * A user's key as shards sort it: for `hash` two bytes of slot, then the key; for `range` the key itself.
  * An encoded key never is empty, and shard boundaries of a hash keyspace are the two bytes of a slot.
@@ -124,12 +127,15 @@ export function escapeKey(key: Uint8Array): Uint8Array {
 
 /** The key in front of `escaped`, and how many bytes it took; undefined when it does not end. */
 export function unescapeKey(escaped: Uint8Array): { key: Uint8Array; length: number } | undefined {
-  const key: number[] = [];
+  const key = Buffer.allocUnsafe(escaped.length);
+  let length = 0;
   for (let i = 0; i < escaped.length; i++) {
     const byte = escaped[i] ?? 0;
-    if (byte !== 0) key.push(byte);
-    else if (escaped[i + 1] === 0xff) key.push(escaped[++i] === 0xff ? 0 : 0);
-    else return escaped[i + 1] === 1 ? { key: Uint8Array.from(key), length: i + 2 } : undefined;
+    key[length++] = byte;
+    if (byte !== 0) continue;
+    i += 1;
+    if (escaped[i] === 1) return { key: key.subarray(0, length - 1), length: i + 1 };
+    if (escaped[i] !== 0xff) return undefined;
   }
   return undefined;
 }

@@ -1,5 +1,6 @@
 import { encode, FieldReader, ProtocolError } from "./codec.ts";
 import type { GroupId, NodeId } from "./ids.ts";
+import { encodedKeyBytesMax } from "./keys.ts";
 import { descriptorFields, readDescriptor, type ShardDescriptor } from "./shards.ts";
 
 /** RPC methods of the shard service, asked by routers. */
@@ -19,7 +20,10 @@ export interface Attempt {
   readonly session: string;
   readonly sequence: number;
   readonly lowestUnanswered: number;
-  /** A reading of the shard's clock in µs; apply refuses the command once that clock is past it. */
+  /**
+   * A reading of the shard's clock in µs; apply refuses the command once that clock is past it. Attempts of
+   * one sequence carry the same one, but after a refusal for it: else a late copy could outlive its record.
+   */
   readonly deadlineMicros: number;
 }
 
@@ -44,6 +48,21 @@ export interface KvCommand {
 }
 
 const operationTags = { put: 1, delete: 2 } as const;
+/** Tags from 64 on are the shard's own. */
+const floorTag = 64;
+
+/** Content types are at most this long, in bytes of UTF-8. */
+export const contentTypeBytesMax = 128;
+/** Sequences fit six bytes. */
+export const sequenceMax: number = 2 ** 48 - 1;
+/** Revisions a condition may list. */
+export const conditionRevisionsMax = 256;
+const keyspaceMax = 2 ** 32 - 1;
+
+/** A router's session: 16 lower-case hex digits. */
+export function isSession(text: string): boolean {
+  return /^[0-9a-f]{16}$/.test(text);
+}
 
 function conditionFields(c: Condition | undefined): unknown {
   return c === undefined ? null : [c.match ?? null, c.noneMatch ?? null];
@@ -54,8 +73,9 @@ function readCondition(value: unknown): Condition {
   const side = (raw: unknown): "any" | number[] | undefined => {
     if (raw == null) return undefined;
     if (raw === "any") return "any";
-    if (Array.isArray(raw) && raw.every((r) => Number.isSafeInteger(r) && r >= 0)) return raw;
-    throw new ProtocolError("condition: neither a list of revisions nor any");
+    const isList = Array.isArray(raw) && raw.length <= conditionRevisionsMax;
+    if (isList && raw.every((r) => Number.isSafeInteger(r) && r >= 0)) return raw;
+    throw new ProtocolError("condition: neither a short list of revisions nor any");
   };
   const match = side(f.any());
   const noneMatch = side(f.any());
@@ -70,22 +90,75 @@ export function encodeCommand(c: KvCommand): Uint8Array {
   return encode([...head, c.version, c.keyspace, c.key, ...tail]);
 }
 
-/** @throws ProtocolError; binary parts are views into `bytes` */
+/**
+ * A command of a router. Total and strict: what passes here cannot make apply throw (R12), so the leader's
+ * door and apply use it both. Never make it stricter: entries of older versions are read with it (R11).
+ * @throws ProtocolError; binary parts are views into `bytes`
+ */
 export function decodeCommand(bytes: Uint8Array): KvCommand {
+  const decoded = decodeShardCommand(bytes);
+  if (decoded.kind === "kv") return decoded.command;
+  throw new ProtocolError(`command: a router may not propose ${decoded.kind}`);
+}
+
+/** Everything that may stand in a shard's log: routers' commands, and the shard's own. */
+export type ShardCommand =
+  | { readonly kind: "kv"; readonly command: KvCommand }
+  /** Moves the shard's clock to its entry's stamp, nothing else (R24). */
+  | { readonly kind: "floor" };
+
+/** The shard's own command `floor`. */
+export function encodeFloor(): Uint8Array {
+  return encode([floorTag]);
+}
+
+/** @throws ProtocolError, for an unknown operation too (R11) */
+export function decodeShardCommand(bytes: Uint8Array): ShardCommand {
   const f = FieldReader.of(bytes, "command");
-  const tag = f.choice([1, 2]);
+  const tag = f.integer(1);
+  if (tag === floorTag) return { kind: "floor" };
+  const read = operationReaders.get(tag);
+  if (read === undefined) throw new ProtocolError(`command: unknown operation ${tag}`);
+  const attempt = readAttempt(f);
+  const version = f.integer();
+  const keyspace = f.integer(1);
+  const key = f.bytes();
+  if (keyspace > keyspaceMax) throw new ProtocolError("command: the keyspace is out of range");
+  if (key.length === 0 || key.length > encodedKeyBytesMax)
+    throw new ProtocolError(`command: a key of ${key.length} bytes`);
+  return { kind: "kv", command: { attempt, version, keyspace, key, operation: read(f) } };
+}
+
+/** By operation tag. Tags are for ever; a new operation takes a new one. */
+const operationReaders: ReadonlyMap<number, (f: FieldReader) => KvOperation> = new Map([
+  [operationTags.put, readPut],
+  [operationTags.delete, readDelete],
+]);
+
+function readAttempt(f: FieldReader): Attempt {
   const attempt = {
     session: f.text(),
     sequence: f.integer(),
     lowestUnanswered: f.integer(),
     deadlineMicros: f.integer(),
   };
-  const head = { attempt, version: f.integer(), keyspace: f.integer(1), key: f.bytes() };
-  if (tag === operationTags.delete)
-    return { ...head, operation: { kind: "delete", ...optionalCondition(f) } };
+  if (!isSession(attempt.session)) throw new ProtocolError("command: a session is 16 hex digits");
+  if (attempt.sequence > sequenceMax) throw new ProtocolError("command: the sequence is out of range");
+  if (attempt.lowestUnanswered > attempt.sequence)
+    throw new ProtocolError("command: its own sequence counts as answered");
+  return attempt;
+}
+
+function readPut(f: FieldReader): KvOperation {
   const value = f.bytes();
   const contentType = f.text();
-  return { ...head, operation: { kind: "put", value, contentType, ...optionalCondition(f) } };
+  if (Buffer.byteLength(contentType) > contentTypeBytesMax)
+    throw new ProtocolError("command: the content type is too long");
+  return { kind: "put", value, contentType, ...optionalCondition(f) };
+}
+
+function readDelete(f: FieldReader): KvOperation {
+  return { kind: "delete", ...optionalCondition(f) };
 }
 
 function optionalCondition(f: FieldReader): { condition?: Condition } {
