@@ -9,6 +9,7 @@ export const metaTags = {
   hostReplica: 0x02,
   hostApplied: 0x03,
   hostInstalling: 0x04,
+  hostStaging: 0x05,
   shardState: 0x10,
   shardDedup: 0x11,
   shardIdempotency: 0x12,

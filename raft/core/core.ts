@@ -146,6 +146,11 @@ export class Core {
     return raft.peers.every((peer) => peer.match === last && peer.state === "Replicate");
   }
 
+  /** A snapshot was accepted that no Ready has handed out yet. */
+  get hasPendingSnapshot(): boolean {
+    return this.#raft.log.unwrittenSnapshot() !== undefined;
+  }
+
   status(): CoreStatus {
     const raft = this.#raft;
     const progress = new Map<number, ProgressStatus>();
@@ -199,6 +204,10 @@ export class Core {
         return reportSnapshot(raft, input.id, input.ok);
       case "forgetLeader":
         return this.#forgetLeader();
+      case "wake":
+        raft.electionElapsed = 0;
+        raft.heartbeatElapsed = raft.config.heartbeatTicks;
+        return "ok";
       case "contact":
         if (raft.role !== "follower" || raft.lead === 0) return "ignored";
         raft.contactMs = raft.nowMs;

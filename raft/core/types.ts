@@ -176,6 +176,8 @@ export type Input =
   | { readonly kind: "reportUnreachable"; readonly id: number }
   | { readonly kind: "reportSnapshot"; readonly id: number; readonly ok: boolean }
   | { readonly kind: "forgetLeader" }
+  /** The host ticks this core again after a pause (R20): its timers begin anew, a leader beats at the next tick. */
+  | { readonly kind: "wake"; readonly nowMs: number }
   /**
    * A follower's node heard from its leader's node over another way (node heartbeats): counts as contact
    * for refusing votes only (R17, R20); it renews no lease and delays no election of one's own.

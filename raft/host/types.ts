@@ -44,15 +44,15 @@ export interface GroupView {
   readonly role: Role;
   readonly term: number;
   /** The leader's replica and node; undefined when none is known. */
-  readonly leaderReplica?: ReplicaId;
-  readonly leaderNode?: NodeId;
+  readonly leaderReplica: ReplicaId | undefined;
+  readonly leaderNode: NodeId | undefined;
   readonly applied: number;
   readonly commit: number;
   readonly lastIndex: number;
   readonly conf: ConfState;
   readonly quiesced: boolean;
   /** Since when no leader is known, monotonic ms; undefined while one is. */
-  readonly leaderlessSinceMs?: number;
+  readonly leaderlessSinceMs: number | undefined;
   /** The leader's view of its peers; empty on others. */
   readonly progress: ReadonlyMap<ReplicaId, ProgressStatus>;
 }

@@ -1,0 +1,27 @@
+import type { ReplicaId } from "#proto";
+import type { HostLimits } from "./config.ts";
+import type { Group } from "./group.ts";
+
+/**
+ * Up to where a group's log may be forgotten, when it has grown beyond its size (R9): never past an
+ * outstanding snapshot; held back by the slowest live follower up to a cap of bytes. A follower keeps half of
+ * what it applied, so that it can feed others should it lead.
+ */
+export function compactionTarget(
+  group: Group,
+  limits: HostLimits,
+  isLive: (replica: ReplicaId) => boolean,
+): number | undefined {
+  const { log } = group;
+  if (log.bytes < limits.compactLogBytes) return undefined;
+  const first = log.firstIndex();
+  const applied = log.applied.index;
+  let target = first + ((applied - first) >> 1);
+  if (group.core.role === "leader" && log.bytes < limits.compactCapBytes) {
+    for (const [replica, progress] of group.progress) {
+      if (replica !== group.replica && isLive(replica)) target = Math.min(target, progress.match);
+    }
+  }
+  for (const index of group.snapshotsOut.values()) target = Math.min(target, index);
+  return target > first ? target : undefined;
+}

@@ -1,0 +1,184 @@
+import type { BootId, GroupId, NodeId, ReplicaId } from "#proto";
+import type { ConfChange, ConfState, Core, ProgressStatus, Ready, Role } from "#raft/core";
+import type { LogStore } from "./log-store.ts";
+import type { GroupView, ProposeOutcome, ReadOutcome, StateMachine } from "./types.ts";
+
+export type ProposeDone = (outcome: ProposeOutcome) => void;
+export type ReadDone = (outcome: ReadOutcome) => void;
+
+export interface QueuedCommand {
+  readonly command: Uint8Array;
+  readonly done: ProposeDone;
+}
+
+/** Who waits for the entry at an index: one callback per command, or one for a configuration change. */
+export interface EntryWaiter {
+  readonly term: number;
+  readonly done: readonly ProposeDone[];
+}
+
+export interface ReadWaiter {
+  readonly done: ReadDone;
+  readonly lease: boolean;
+  readonly deadlineMs: number;
+}
+
+/** Reads that share one ReadIndex round; none joins it once it was asked (R18). */
+export interface SentRead {
+  readonly waiters: readonly ReadWaiter[];
+  readonly sentAtMs: number;
+}
+
+export interface ConfirmedRead extends SentRead {
+  readonly index: number;
+}
+
+/** What a sleeping follower keeps faith with (R20). */
+export interface Faith {
+  readonly leader: ReplicaId;
+  readonly term: number;
+  readonly boot: BootId;
+}
+
+/** The empty map every non-leader shows. */
+const noProgress: ReadonlyMap<ReplicaId, ProgressStatus> = new Map();
+
+/** One replica of one group on this node: its core, its log, its state machine and who waits for them. */
+export class Group implements GroupView {
+  readonly group: GroupId;
+  readonly replica: ReplicaId;
+  readonly core: Core;
+  readonly log: LogStore;
+  readonly machine: StateMachine;
+
+  commands: QueuedCommand[] = [];
+  confChanges: { readonly change: ConfChange; readonly done: ProposeDone }[] = [];
+  readonly waiters: Map<number, EntryWaiter> = new Map();
+
+  readsQueued: ReadWaiter[] = [];
+  readonly readsSent: Map<string, SentRead> = new Map();
+  readsConfirmed: ConfirmedRead[] = [];
+  /** R19: our own clock when the last answered ReadIndex was asked. */
+  confirmedMs: number | undefined;
+
+  /** Sleeping groups get no ticks (R20). */
+  quiesced = false;
+  /** Set on a sleeping follower. */
+  faith: Faith | undefined;
+  /** Set on a sleeping leader: nodes that were gone and not known to be level. */
+  asleepWithout: ReadonlySet<NodeId> = new Set();
+  /** Last input that was not a mere heartbeat, monotonic ms. */
+  busyAtMs: number;
+  /** The boot of the process the present leader was last heard from. */
+  leaderBoot: BootId | undefined;
+
+  leaderlessSinceMs: number | undefined;
+  seenRole: Role = "follower";
+  seenTerm = 0;
+  seenLeader: ReplicaId = 0;
+
+  /** Taken from the core and not yet advanced. */
+  ready: Ready | undefined;
+  /** A snapshot is being installed: nothing is stepped or read meanwhile (R4). */
+  installing = false;
+  closed = false;
+  dirty = false;
+  /** Indexes of snapshots under way to followers: compaction stays below (R9). */
+  readonly snapshotsOut: Map<ReplicaId, number> = new Map();
+  /** Where senders said they are, for replicas the state machine does not know yet. */
+  readonly learnedNodes: Map<ReplicaId, NodeId> = new Map();
+
+  constructor(parts: {
+    readonly group: GroupId;
+    readonly replica: ReplicaId;
+    readonly core: Core;
+    readonly log: LogStore;
+    readonly machine: StateMachine;
+    readonly nowMs: number;
+  }) {
+    this.group = parts.group;
+    this.replica = parts.replica;
+    this.core = parts.core;
+    this.log = parts.log;
+    this.machine = parts.machine;
+    this.busyAtMs = parts.nowMs;
+    this.leaderlessSinceMs = parts.nowMs;
+  }
+
+  get role(): Role {
+    return this.core.role;
+  }
+
+  get term(): number {
+    return this.core.term;
+  }
+
+  get leaderReplica(): ReplicaId | undefined {
+    return this.core.leader === 0 ? undefined : this.core.leader;
+  }
+
+  get leaderNode(): NodeId | undefined {
+    return this.core.leader === 0 ? undefined : this.nodeOf(this.core.leader);
+  }
+
+  get applied(): number {
+    return this.log.applied.index;
+  }
+
+  get commit(): number {
+    return this.core.commit;
+  }
+
+  get lastIndex(): number {
+    return this.core.lastIndex;
+  }
+
+  get conf(): ConfState {
+    return this.core.conf;
+  }
+
+  get progress(): ReadonlyMap<ReplicaId, ProgressStatus> {
+    return this.core.role === "leader" ? this.core.status().progress : noProgress;
+  }
+
+  nodeOf(replica: ReplicaId): NodeId | undefined {
+    return this.machine.nodeOf(replica) ?? this.learnedNodes.get(replica);
+  }
+
+  /** All members of the active configuration, learners included. */
+  members(): Set<ReplicaId> {
+    const { voters, outgoing, learners, learnersNext } = this.core.conf;
+    return new Set([...voters, ...outgoing, ...learners, ...learnersNext]);
+  }
+
+  /** Does anything of ours wait for this group? */
+  get hasWork(): boolean {
+    return (
+      this.commands.length > 0 ||
+      this.confChanges.length > 0 ||
+      this.readsQueued.length > 0 ||
+      this.readsSent.size > 0 ||
+      this.readsConfirmed.length > 0 ||
+      this.waiters.size > 0
+    );
+  }
+
+  /** Answers everything that waits: reads are refused, proposals can no longer be told. */
+  abandon(reason: "no_replica" | "stopped"): void {
+    for (const { done } of this.commands) done({ kind: "refused", reason });
+    for (const { done } of this.confChanges) done({ kind: "refused", reason });
+    for (const waiter of this.waiters.values()) for (const done of waiter.done) done({ kind: "unknown" });
+    const reads = [
+      ...this.readsQueued,
+      ...[...this.readsSent.values()].flatMap((read) => read.waiters),
+      ...this.readsConfirmed.flatMap((read) => read.waiters),
+    ];
+    this.commands = [];
+    this.confChanges = [];
+    this.waiters.clear();
+    this.readsQueued = [];
+    this.readsSent.clear();
+    this.readsConfirmed = [];
+    for (const { done } of reads) done({ kind: "refused", reason });
+  }
+}

@@ -1,0 +1,16 @@
+/**
+ * Many Raft groups on one node: one turn loop, one synced write batch a turn, one body per destination.
+ * @module
+ */
+export { defaultLimits, defaultTiming, type HostLimits, type HostTiming } from "./config.ts";
+export type { MakeCore } from "./core-config.ts";
+export { Host, type HostOptions, type HostStats } from "./host.ts";
+export type {
+  GroupHost,
+  GroupView,
+  ProposeOutcome,
+  ReadOutcome,
+  ReplicaInit,
+  StateMachine,
+  StateMachineFactory,
+} from "./types.ts";

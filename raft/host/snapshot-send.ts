@@ -1,0 +1,195 @@
+import { addressOf, type NodeId, type ReplicaId } from "#proto";
+import type { Message, SnapshotMeta } from "#raft/core";
+import type { Clock, Logger } from "#runtime";
+import type { Engine, RangeCursor } from "#storage";
+import type { Transport } from "#transport";
+import type { HostLimits } from "./config.ts";
+import type { Group } from "./group.ts";
+import {
+  addChecksum,
+  type BulkMessage,
+  encodeBlock,
+  encodeBulk,
+  type RangeBounds,
+  type SnapshotEnd,
+} from "./snapshot-wire.ts";
+
+interface Sending {
+  readonly id: string;
+  readonly group: Group;
+  readonly to: ReplicaId;
+  readonly node: NodeId;
+  readonly term: number;
+  readonly meta: SnapshotMeta;
+  readonly ranges: readonly RangeBounds[];
+  readonly cursor: RangeCursor;
+  sequence: number;
+  acked: number;
+  checksum: number;
+  ended: boolean;
+  /** Monotonic ms of the last sign of progress. */
+  aliveMs: number;
+}
+
+/** No sign of the receiver for this long: the core may try again. */
+const stalledMs = 10_000;
+
+/**
+ * Streams state to followers that fell behind the log (DESIGN: 256 KiB chunks, an acknowledged window, a
+ * rate). The cursor is opened in the turn in which the core asked, so that it is exactly the applied state
+ * the message names (R4).
+ */
+export class SnapshotSender {
+  readonly #engine: Engine;
+  readonly #transport: Transport;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #limits: HostLimits;
+  readonly #boot: string;
+  readonly #finished: (group: Group, to: ReplicaId, ok: boolean) => void;
+  readonly #sending: Map<string, Sending> = new Map();
+  #counter = 0;
+  /** Bytes that may still leave now, refilled by `tick` (token bucket). */
+  #budget: number;
+  bytesSent = 0;
+
+  constructor(parts: {
+    readonly engine: Engine;
+    readonly transport: Transport;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly limits: HostLimits;
+    readonly boot: string;
+    readonly finished: (group: Group, to: ReplicaId, ok: boolean) => void;
+  }) {
+    this.#engine = parts.engine;
+    this.#transport = parts.transport;
+    this.#clock = parts.clock;
+    this.#logger = parts.logger;
+    this.#limits = parts.limits;
+    this.#boot = parts.boot;
+    this.#finished = parts.finished;
+    this.#budget = parts.limits.snapshotBytesPerS;
+  }
+
+  get active(): number {
+    return this.#sending.size;
+  }
+
+  /** Begins a stream for a core's snapshot message; one per replica at a time. */
+  begin(group: Group, node: NodeId, message: Message): void {
+    const meta = message.snapshot;
+    if (meta === undefined) return;
+    this.abort(group, message.to);
+    const ranges = group.machine.snapshotRanges();
+    this.#counter += 1;
+    const id = `${this.#boot}:${this.#counter}`;
+    const sending: Sending = {
+      id,
+      group,
+      to: message.to,
+      node,
+      term: message.term,
+      meta,
+      ranges,
+      cursor: this.#engine.cursor(ranges),
+      sequence: 0,
+      acked: -1,
+      checksum: 0,
+      ended: false,
+      aliveMs: this.#clock.nowMs(),
+    };
+    group.snapshotsOut.set(message.to, meta.index);
+    this.#sending.set(id, sending);
+    this.#logger.info({ group: group.group, to: message.to, index: meta.index }, "snapshot begins");
+    this.#pump(sending);
+  }
+
+  /** Ends the streams of a group (to one replica, or to all) without a word to the core. */
+  abort(group: Group, to?: ReplicaId): void {
+    for (const sending of [...this.#sending.values()]) {
+      if (sending.group === group && (to === undefined || sending.to === to)) this.#drop(sending);
+    }
+  }
+
+  onMessage(message: Exclude<BulkMessage, { kind: "chunk" }>): void {
+    const sending = this.#sending.get(message.id);
+    if (sending === undefined) return;
+    sending.aliveMs = this.#clock.nowMs();
+    if (message.kind === "ack") {
+      sending.acked = Math.max(sending.acked, message.sequence);
+      this.#pump(sending);
+      return;
+    }
+    if (message.kind === "refused") {
+      this.#logger.info({ group: sending.group.group, reason: message.reason }, "snapshot refused");
+    }
+    this.#drop(sending);
+    this.#finished(sending.group, sending.to, message.kind === "done");
+  }
+
+  /** Refills the rate and gives up on what stalled. */
+  tick(elapsedMs: number): void {
+    const perS = this.#limits.snapshotBytesPerS;
+    this.#budget = Math.min(perS, this.#budget + (perS * elapsedMs) / 1000);
+    const nowMs = this.#clock.nowMs();
+    for (const sending of [...this.#sending.values()]) {
+      if (nowMs - sending.aliveMs > stalledMs || sending.group.closed) {
+        this.#drop(sending);
+        this.#finished(sending.group, sending.to, false);
+      } else this.#pump(sending);
+    }
+  }
+
+  close(): void {
+    for (const sending of [...this.#sending.values()]) this.#drop(sending);
+  }
+
+  #drop(sending: Sending): void {
+    if (!this.#sending.delete(sending.id)) return;
+    sending.cursor.close();
+    if (sending.group.snapshotsOut.get(sending.to) === sending.meta.index) {
+      sending.group.snapshotsOut.delete(sending.to);
+    }
+  }
+
+  #pump(sending: Sending): void {
+    const window = this.#limits.snapshotWindowChunks;
+    while (!sending.ended && this.#budget > 0 && sending.sequence - sending.acked <= window) {
+      const block = sending.cursor.next(this.#limits.sliceRows, this.#limits.snapshotChunkBytes);
+      const body = block === undefined ? undefined : encodeBlock(block);
+      const message = this.#message(sending, body);
+      const bytes = encodeBulk(message);
+      if (body !== undefined) sending.checksum = addChecksum(sending.checksum, body);
+      sending.sequence += 1;
+      sending.ended = block === undefined;
+      this.#budget -= bytes.length;
+      this.bytesSent += bytes.length;
+      if (this.#transport.send(addressOf(sending.node), "bulk", bytes) !== "queued") {
+        this.#drop(sending);
+        this.#finished(sending.group, sending.to, false);
+        return;
+      }
+    }
+  }
+
+  #message(sending: Sending, body: Uint8Array | undefined): BulkMessage {
+    const head = {
+      kind: "chunk",
+      id: sending.id,
+      group: sending.group.group,
+      from: sending.group.replica,
+      to: sending.to,
+      sequence: sending.sequence,
+    } as const;
+    if (body !== undefined) return { ...head, body };
+    const end: SnapshotEnd = {
+      chunks: sending.sequence,
+      checksum: sending.checksum,
+      term: sending.term,
+      meta: sending.meta,
+      ranges: sending.ranges,
+    };
+    return { ...head, end };
+  }
+}

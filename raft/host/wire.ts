@@ -1,0 +1,137 @@
+import { decode, encode, FieldReader, type GroupId, ProtocolError } from "#proto";
+import type { Entry, Message, MessageKind } from "#raft/core";
+import { readSnapshot, snapshotFields } from "./rows.ts";
+
+/** A Raft message with its group; `quiesce` on a heartbeat asks the follower to fall asleep (R20). */
+export interface GroupMessage {
+  readonly group: GroupId;
+  readonly message: Message;
+  readonly quiesce: boolean;
+}
+
+const kinds: readonly MessageKind[] = [
+  "append",
+  "appendResponse",
+  "heartbeat",
+  "heartbeatResponse",
+  "vote",
+  "voteResponse",
+  "preVote",
+  "preVoteResponse",
+  "snapshot",
+  "propose",
+  "timeoutNow",
+  "transferLeader",
+  "readIndex",
+  "readIndexResponse",
+  "forgetLeader",
+];
+const tagOfKind: ReadonlyMap<MessageKind, number> = new Map(kinds.map((kind, i) => [kind, i]));
+
+const flags = { reject: 1, transfer: 2, quiesce: 4 } as const;
+
+/** A tuple; entries take only term, kind and data, since their indexes follow the previous one's. */
+export function messageFields(group: GroupId, m: Message, quiesce: boolean): unknown[] {
+  const bits =
+    (m.reject === true ? flags.reject : 0) |
+    (m.transfer === true ? flags.transfer : 0) |
+    (quiesce ? flags.quiesce : 0);
+  const fields: unknown[] = [
+    group,
+    tagOfKind.get(m.kind),
+    m.from,
+    m.to,
+    m.term,
+    bits,
+    m.logTerm ?? null,
+    m.index ?? null,
+    m.commit ?? null,
+    m.rejectHint ?? null,
+    m.context ?? null,
+    m.sentAtMs ?? null,
+  ];
+  if (m.entries !== undefined || m.snapshot !== undefined) {
+    fields.push(
+      m.entries === undefined ? null : entryFields(m.entries),
+      m.snapshot === undefined ? null : snapshotFields(m.snapshot),
+    );
+  }
+  return fields;
+}
+
+/** Flat: first index, then term, kind, data of each. */
+function entryFields(entries: readonly Entry[]): unknown[] {
+  const fields: unknown[] = [entries[0]?.index ?? 0];
+  for (const e of entries) fields.push(e.term, e.kind === "conf" ? 1 : 0, e.data);
+  return fields;
+}
+
+function readEntries(value: unknown): Entry[] {
+  if (!Array.isArray(value) || value.length % 3 !== 1) throw new ProtocolError("entries: bad shape");
+  const f = new FieldReader(value, "entries");
+  let index = f.integer();
+  const entries: Entry[] = [];
+  for (let left = (value.length - 1) / 3; left > 0; left--) {
+    const term = f.integer(1);
+    const kind = f.choice([0, 1]) === 1 ? "conf" : "normal";
+    // A copy: the view would pin the whole socket chunk for as long as the log keeps the entry.
+    entries.push({ index, term, kind, data: f.bytes().slice() });
+    index += 1;
+  }
+  return entries;
+}
+
+export function encodeMessages(list: readonly unknown[][]): Uint8Array {
+  return encode(list);
+}
+
+/** @throws ProtocolError */
+export function decodeMessages(body: Uint8Array): GroupMessage[] {
+  const list = decode(body);
+  if (!Array.isArray(list)) throw new ProtocolError("raft messages: not an array");
+  return list.map(readMessage);
+}
+
+function readMessage(value: unknown): GroupMessage {
+  const f = new FieldReader(value, "raft message");
+  const group = f.integer();
+  const kind = kinds[f.integer()];
+  if (kind === undefined) throw new ProtocolError("raft message: unknown kind");
+  const from = f.integer(1);
+  const to = f.integer(1);
+  const term = f.integer();
+  const bits = f.integer();
+  const message: { -readonly [K in keyof Message]: Message[K] } = { kind, from, to, term };
+  const integer = (r: FieldReader): number => r.integer();
+  setIf(message, "logTerm", f.optional(integer));
+  setIf(message, "index", f.optional(integer));
+  setIf(message, "commit", f.optional(integer));
+  setIf(message, "rejectHint", f.optional(integer));
+  setIf(
+    message,
+    "context",
+    f.optional((r) => r.text()),
+  );
+  setIf(
+    message,
+    "sentAtMs",
+    f.optional((r) => r.number()),
+  );
+  setIf(
+    message,
+    "entries",
+    f.optional((r) => readEntries(r.any())),
+  );
+  setIf(
+    message,
+    "snapshot",
+    f.optional((r) => readSnapshot(r.any())),
+  );
+  if ((bits & flags.reject) !== 0) message.reject = true;
+  if ((bits & flags.transfer) !== 0) message.transfer = true;
+  return { group, message, quiesce: (bits & flags.quiesce) !== 0 };
+}
+
+function setIf<T, K extends keyof T>(target: T, key: K, value: T[K] | undefined): void {
+  if (value !== undefined) target[key] = value;
+}
