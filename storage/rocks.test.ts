@@ -11,7 +11,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import binding from "@nxtedition/rocksdb/binding.js";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Logger, silentLogger, VirtualClock } from "#runtime";
 import { createBallast, releaseBallast } from "./ballast.ts";
 import type { Engine } from "./engine.ts";
@@ -121,6 +122,30 @@ it("says open_failed where the directory cannot be one", async () => {
     clock: new VirtualClock(),
   }).catch((e: unknown) => e);
   expect(StorageError.is(error, "open_failed")).toBe(true);
+});
+
+it("stops for good when the database refuses a write (R8)", async () => {
+  const engine = await openRocks(root, { logger: silentLogger, clock: new VirtualClock() });
+  const errors: (string | undefined)[] = [];
+  const write = () => {
+    const batch = engine.batch();
+    batch.put("data", Buffer.from("k"), Buffer.from(`${errors.length}`));
+    engine.write(batch, { sync: true }, (error) =>
+      errors.push(StorageError.is(error) ? error.code : undefined),
+    );
+  };
+  write();
+  const spy = vi.spyOn(binding, "batch_write").mockImplementationOnce(() => {
+    throw new Error("IO error: No space left on device");
+  });
+  write();
+  write();
+  expect(spy).toHaveBeenCalledTimes(1);
+  spy.mockRestore();
+  expect(errors).toEqual([undefined, "write_failed", "stopped"]);
+  expect(engine.get("data", Buffer.from("k"))?.toString()).toBe("0");
+  expect(engine.syncs).toBe(1);
+  await engine.close();
 });
 
 describe("the ballast (R36)", () => {
