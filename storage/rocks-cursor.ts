@@ -4,8 +4,8 @@ import type { Family, Range, RangeCursor } from "./engine.ts";
 import { StorageError } from "./errors.ts";
 import { boundsOf } from "./rocks-bounds.ts";
 
-/** Native pages; what a call does not want of one waits for the next call. */
-const pageRows = 512;
+/** Native pages at most; what a call does not want of one waits for the next call. */
+const pageRowsMax = 512;
 const pageBytes = 64 * 1024;
 
 interface OpenRange {
@@ -59,7 +59,11 @@ export class RocksCursor implements RangeCursor {
     for (let range = this.#ranges[0]; range !== undefined; range = this.#ranges[0]) {
       const rows: Uint8Array[] = [];
       let bytes = 0;
-      while (rows.length < 2 * limit && bytes < maxBytes && this.#fill(range.iterator)) {
+      while (
+        rows.length < 2 * limit &&
+        bytes < maxBytes &&
+        this.#fill(range.iterator, limit - rows.length / 2)
+      ) {
         const key = this.#page[this.#pageAt] as Buffer;
         const value = this.#page[this.#pageAt + 1] as Buffer;
         this.#pageAt += 2;
@@ -80,10 +84,10 @@ export class RocksCursor implements RangeCursor {
   }
 
   /** Whether the page has a row, after reading the next page where the present one is used up. */
-  #fill(iterator: Iterator): boolean {
+  #fill(iterator: Iterator, wantedRows: number): boolean {
     while (this.#pageAt === this.#page.length && !this.#pageIsLast) {
       try {
-        const page = binding.iterator_nextv_sync(iterator, pageRows);
+        const page = binding.iterator_nextv_sync(iterator, Math.min(wantedRows, pageRowsMax));
         this.#page = page.rows;
         this.#pageIsLast = page.finished;
       } catch (error) {

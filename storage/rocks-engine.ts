@@ -25,7 +25,7 @@ export const samplesFamily = "samples";
 
 /** With fewer samples than this in a range, it is counted instead, up to this many rows. */
 const samplesMin = 8;
-const countedRowsMax = 512;
+const countedRowsMax = 256;
 /** A native batch keeps its largest size for ever; one that grew beyond this is made anew. */
 const keptBatchBytesMax = 4 * 2 ** 20;
 /** The node stops vouching for itself beyond this (R8), so it is worth a line in the log. */
