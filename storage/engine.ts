@@ -1,4 +1,4 @@
-/** The column families, fixed and shared by all groups of a node (DESIGN §2). */
+/** The column families, fixed and shared by all groups of a node (docs/architecture.md). */
 export const families = ["raft", "data", "history", "meta"] as const;
 export type Family = (typeof families)[number];
 
