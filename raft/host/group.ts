@@ -67,6 +67,8 @@ export class Group implements GroupView {
   faith: Faith | undefined;
   /** Set on a sleeping leader: nodes that were gone and not known to be level. */
   asleepWithout: ReadonlySet<NodeId> = new Set();
+  /** Asked to sleep and not where the leader believes: its next heartbeat response says so. */
+  differs = false;
   /** Last input that was not a mere heartbeat, monotonic ms. */
   busyAtMs: number;
   /** The boot of the process the present leader was last heard from. */

@@ -10,6 +10,7 @@ import {
 } from "#proto";
 import {
   type ConfChange,
+  ConfChangeError,
   type ConfState,
   Core,
   changeConf,
@@ -37,7 +38,7 @@ import { installer, markRow, SnapshotReceiver } from "./snapshot-receive.ts";
 import { SnapshotSender } from "./snapshot-send.ts";
 import { decodeBulk } from "./snapshot-wire.ts";
 import type { GroupHost, GroupView, ProposeOutcome, ReplicaInit, StateMachineFactory } from "./types.ts";
-import { decodeMessages } from "./wire.ts";
+import { decodeMessages, type SleepMark } from "./wire.ts";
 
 export interface HostOptions {
   readonly nodeId: NodeId;
@@ -73,7 +74,7 @@ interface Incoming {
   readonly sender: Sender;
   readonly group: GroupId;
   readonly message: Message;
-  readonly quiesce: boolean;
+  readonly sleep: SleepMark;
 }
 
 interface Creation {
@@ -386,8 +387,8 @@ export class Host implements GroupHost {
 
   #receive(sender: Sender, body: Uint8Array): void {
     if (this.#stopped || nodeOf(sender.address) === undefined) return;
-    for (const { group, message, quiesce } of decodeMessages(body)) {
-      this.#inbox.push({ sender, group, message, quiesce });
+    for (const { group, message, sleep } of decodeMessages(body)) {
+      this.#inbox.push({ sender, group, message, sleep });
     }
     this.#schedule();
   }
@@ -406,7 +407,7 @@ export class Host implements GroupHost {
     if (group === undefined) return;
     const whole = this.#receiver.onChunk(group, node, message);
     if (whole === undefined) return;
-    this.#inbox.push({ sender, group: message.group, message: whole, quiesce: false });
+    this.#inbox.push({ sender, group: message.group, message: whole, sleep: "none" });
     this.#schedule();
   }
 
@@ -517,11 +518,13 @@ export class Host implements GroupHost {
   }
 
   #sleepIfIdle(group: Group): void {
+    // A heartbeat of this very tick would wake the follower again.
+    if (group.core.hasReady()) return;
     const plan = planSleep(group, (node) => this.suspected(node));
     if (plan === undefined) return;
     for (const to of plan.tell) {
       const node = group.nodeOf(to);
-      if (node !== undefined) this.#outbox.add(node, group.group, sleepMessage(group, to), true);
+      if (node !== undefined) this.#outbox.add(node, group.group, sleepMessage(group, to), "ask");
     }
     group.asleepWithout = plan.without;
     this.#putToSleep(group);
@@ -746,29 +749,30 @@ export class Host implements GroupHost {
     for (const incoming of inbox) this.#stepIncoming(incoming);
   }
 
-  #stepIncoming({ sender, group: id, message, quiesce }: Incoming): void {
+  #stepIncoming({ sender, group: id, message, sleep }: Incoming): void {
     const node = nodeOf(sender.address);
     if (node === undefined) return;
     const group = this.#groupFor(id, message.from, message.to, node, message.kind);
     if (group === undefined || group.installing) return;
-    const sleepAnswer = group.quiesced && quiesce && message.kind === "heartbeatResponse";
-    if (!sleepAnswer) this.#wakeForMessage(group, message, quiesce);
+    this.#wakeForMessage(group, message, sleep);
     const nowMs = this.#o.clock.nowMs();
     group.core.step({ kind: "message", message, nowMs });
     if (group.core.leader === message.from && group.core.term === message.term)
       group.leaderBoot = sender.boot;
     if (message.kind === "snapshot") this.#noteSnapshotStepped(group);
-    if (quiesce && message.kind === "heartbeat") this.#sleepIfAgreed(group, message, sender);
+    if (sleep === "ask") this.#sleepIfAgreed(group, message, sender);
     this.#markDirty(group);
   }
 
-  #wakeForMessage(group: Group, message: Message, quiesce: boolean): void {
+  #wakeForMessage(group: Group, message: Message, sleep: SleepMark): void {
     const isVote = message.kind === "vote" || message.kind === "preVote";
     if (group.quiesced && isVote) this.#judgeVoteAsleep(group, message);
     if (message.kind !== "heartbeat" && message.kind !== "heartbeatResponse") {
       group.busyAtMs = this.#o.clock.nowMs();
     }
-    if (!quiesce) this.#wake(group);
+    // A sleeping leader still gets answers to what it sent before: only one that differs wakes it.
+    const lateAnswer = message.kind === "heartbeatResponse" && sleep !== "differs";
+    if (sleep !== "ask" && !lateAnswer) this.#wake(group);
   }
 
   /**
@@ -787,7 +791,10 @@ export class Host implements GroupHost {
   }
 
   #sleepIfAgreed(group: Group, message: Message, sender: Sender): void {
-    if (!agreesToSleep(group, message)) return this.#wake(group);
+    if (!agreesToSleep(group, message)) {
+      group.differs = true;
+      return this.#wake(group);
+    }
     group.faith = { leader: message.from, term: message.term, boot: sender.boot };
     this.#putToSleep(group);
   }
@@ -889,8 +896,9 @@ export class Host implements GroupHost {
     const node = group.nodeOf(message.to);
     if (node === undefined) return;
     if (message.kind === "snapshot") return this.#sender.begin(group, node, message);
-    const asleep = group.quiesced && message.kind === "heartbeatResponse";
-    this.#outbox.add(node, group.group, message, asleep);
+    const differs = group.differs && message.kind === "heartbeatResponse";
+    if (differs) group.differs = false;
+    this.#outbox.add(node, group.group, message, differs ? "differs" : "none");
     if (message.kind === "append" && (message.entries?.length ?? 0) > 0)
       group.busyAtMs = this.#o.clock.nowMs();
   }
@@ -968,8 +976,8 @@ export class Host implements GroupHost {
 
   #applyConf(group: Group, entry: Entry, tx: OverlayBatch): boolean {
     const change = decodeConfChange(entry.data);
-    const conf = group.core.previewConfChange(change);
-    const accepted = group.machine.applyConfChange(entry, change, conf, tx);
+    const conf = nextConf(group.core, change);
+    const accepted = conf !== undefined && group.machine.applyConfChange(entry, change, conf, tx);
     // A void one is simply not put in force; the core's pending change ends as its entry is applied.
     if (accepted) group.core.applyConfChange(change);
     this.#peersDirty = true;
@@ -1096,6 +1104,16 @@ export class Host implements GroupHost {
     this.#cancelTick();
     this.#o.logger.error({ err: error }, "the node cannot go on");
     this.#o.onFatal(error);
+  }
+}
+
+/** Undefined for a change that this configuration cannot take (an earlier one was void): void on every replica. */
+function nextConf(core: Core, change: ConfChange): ConfState | undefined {
+  try {
+    return core.previewConfChange(change);
+  } catch (error) {
+    if (error instanceof ConfChangeError) return undefined;
+    throw error;
   }
 }
 

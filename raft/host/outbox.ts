@@ -1,7 +1,7 @@
 import { addressOf, type GroupId, type NodeId } from "#proto";
 import type { Message } from "#raft/core";
 import type { Priority, Transport } from "#transport";
-import { encodeMessages, messageFields } from "./wire.ts";
+import { encodeMessages, messageFields, type SleepMark } from "./wire.ts";
 
 interface Lane {
   fields: unknown[][];
@@ -34,7 +34,7 @@ export class Outbox {
     return this.#sent;
   }
 
-  add(node: NodeId, group: GroupId, message: Message, quiesce = false): void {
+  add(node: NodeId, group: GroupId, message: Message, sleep: SleepMark = "none"): void {
     const priority: Priority =
       message.entries !== undefined && message.entries.length > 0 ? "normal" : "urgent";
     let lanes = this.#lanes.get(node);
@@ -43,7 +43,7 @@ export class Outbox {
       this.#lanes.set(node, lanes);
     }
     const lane = lanes[priority];
-    lane.fields.push(messageFields(group, message, quiesce));
+    lane.fields.push(messageFields(group, message, sleep));
     lane.messages.push({ group, message });
     lane.bytes += bytesOf(message);
     if (lane.bytes > bodyBytesMax) this.#send(node, lane, priority);

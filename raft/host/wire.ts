@@ -2,11 +2,17 @@ import { decode, encode, FieldReader, type GroupId, ProtocolError } from "#proto
 import type { Entry, Message, MessageKind } from "#raft/core";
 import { readSnapshot, snapshotFields } from "./rows.ts";
 
-/** A Raft message with its group; `quiesce` on a heartbeat asks the follower to fall asleep (R20). */
+/**
+ * R20, beside the core's own messages. On a heartbeat `ask`: fall asleep at this commit index. On its response
+ * `differs`: the follower is not where the leader believes and stays awake.
+ */
+export type SleepMark = "none" | "ask" | "differs";
+
+/** A Raft message with its group. */
 export interface GroupMessage {
   readonly group: GroupId;
   readonly message: Message;
-  readonly quiesce: boolean;
+  readonly sleep: SleepMark;
 }
 
 const kinds: readonly MessageKind[] = [
@@ -28,14 +34,14 @@ const kinds: readonly MessageKind[] = [
 ];
 const tagOfKind: ReadonlyMap<MessageKind, number> = new Map(kinds.map((kind, i) => [kind, i]));
 
-const flags = { reject: 1, transfer: 2, quiesce: 4 } as const;
+const flags = { reject: 1, transfer: 2, ask: 4, differs: 8 } as const;
 
 /** A tuple; entries take only term, kind and data, since their indexes follow the previous one's. */
-export function messageFields(group: GroupId, m: Message, quiesce: boolean): unknown[] {
+export function messageFields(group: GroupId, m: Message, sleep: SleepMark): unknown[] {
   const bits =
     (m.reject === true ? flags.reject : 0) |
     (m.transfer === true ? flags.transfer : 0) |
-    (quiesce ? flags.quiesce : 0);
+    (sleep === "none" ? 0 : flags[sleep]);
   const fields: unknown[] = [
     group,
     tagOfKind.get(m.kind),
@@ -129,9 +135,14 @@ function readMessage(value: unknown): GroupMessage {
   );
   if ((bits & flags.reject) !== 0) message.reject = true;
   if ((bits & flags.transfer) !== 0) message.transfer = true;
-  return { group, message, quiesce: (bits & flags.quiesce) !== 0 };
+  return { group, message, sleep: sleepOf(bits) };
 }
 
 function setIf<T, K extends keyof T>(target: T, key: K, value: T[K] | undefined): void {
   if (value !== undefined) target[key] = value;
+}
+
+function sleepOf(bits: number): SleepMark {
+  if ((bits & flags.ask) !== 0) return "ask";
+  return (bits & flags.differs) !== 0 ? "differs" : "none";
 }
