@@ -114,6 +114,7 @@ export {
   type RegisterReply,
   type RegisterRequest,
   type ReplicaReport,
+  type ReplicaSite,
   type ReportReply,
   replicasOfConf,
   type Standing,

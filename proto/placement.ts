@@ -4,7 +4,6 @@ import { decodeRouteTable, encodeRouteTable, type RouteTable, type RouteVersion 
 import { changeSettings, defaultSettings, type Settings } from "./settings.ts";
 import {
   descriptorFields,
-  type Epoch,
   type KeyspaceDescriptor,
   keyspaceFields,
   type ReplicaDescriptor,
@@ -19,36 +18,36 @@ import {
  */
 export const placementMethods = { report: 13, nudge: 14, register: 15 } as const;
 
-const roles = ["voter", "learner", "incoming", "outgoing"] as const;
-
-function replicaFields(r: ReplicaDescriptor): unknown[] {
-  return [r.replicaId, r.nodeId, r.role];
-}
-
-function readReplica(value: unknown): ReplicaDescriptor {
-  const f = new FieldReader(value, "replica");
-  return { replicaId: f.integer(), nodeId: f.integer(1), role: f.choice(roles) };
-}
-
 // ── What a configuration change entry carries ────────────────────────────────────────────────────────
 
 /**
- * The context of a ConfChange: the epoch it is meant for, checked again at apply (R6), and where the replicas
- * live that it adds.
+ * The context of a ConfChange: the membership it is meant for, checked again at apply (R6), and where the
+ * replicas live that it brings in.
  */
 export interface ConfContext {
-  readonly expected: Epoch;
-  readonly added: readonly ReplicaDescriptor[];
+  readonly expectedConfVersion: number;
+  readonly replicas: readonly ReplicaSite[];
+}
+
+export interface ReplicaSite {
+  readonly replicaId: ReplicaId;
+  readonly nodeId: NodeId;
 }
 
 export function encodeConfContext(c: ConfContext): Uint8Array {
-  return encode([c.expected.version, c.expected.confVersion, c.added.map(replicaFields)]);
+  return encode([c.expectedConfVersion, c.replicas.map((r) => [r.replicaId, r.nodeId])]);
 }
 
 /** @throws ProtocolError */
 export function decodeConfContext(bytes: Uint8Array): ConfContext {
-  const f = FieldReader.of(bytes, "configuration context");
-  return { expected: { version: f.integer(), confVersion: f.integer() }, added: f.list(readReplica) };
+  const f = FieldReader.of(bytes, "configuration change");
+  return {
+    expectedConfVersion: f.integer(),
+    replicas: f.list((element) => {
+      const r = new FieldReader(element, "configuration change's replica");
+      return { replicaId: r.integer(1), nodeId: r.integer(1) };
+    }),
+  };
 }
 
 /** The lists of an active Raft configuration, as the core has them. */
@@ -66,8 +65,8 @@ export interface ConfSets {
  */
 export function replicasOfConf(
   conf: ConfSets,
-  known: readonly ReplicaDescriptor[],
-  added: readonly ReplicaDescriptor[],
+  known: readonly ReplicaSite[],
+  added: readonly ReplicaSite[],
 ): ReplicaDescriptor[] | undefined {
   const nodes = new Map([...known, ...added].map((r) => [r.replicaId, r.nodeId]));
   const ids = new Set([...conf.voters, ...conf.outgoing, ...conf.learners, ...conf.learnersNext]);
@@ -102,8 +101,8 @@ export interface LeadReport {
   readonly peers: readonly PeerReport[];
   readonly bytes: number;
   readonly keys: number;
-  readonly writesPerS: number;
-  readonly readsPerS: number;
+  readonly writesPerSecond: number;
+  readonly readsPerSecond: number;
 }
 
 /** One replica on the reporting node. `leaderless`: it knows of no leader (R33). */
@@ -162,8 +161,8 @@ function replicaReportFields(r: ReplicaReport): unknown[] {
           l.peers.map((p) => [p.replicaId, p.lag, p.active, p.state]),
           l.bytes,
           l.keys,
-          l.writesPerS,
-          l.readsPerS,
+          l.writesPerSecond,
+          l.readsPerSecond,
         ];
   return [r.group, r.replicaId, r.term, r.state, r.confVersion, lead];
 }
@@ -183,8 +182,8 @@ function readLead(value: unknown): LeadReport {
     }),
     bytes: f.number(),
     keys: f.number(),
-    writesPerS: f.number(),
-    readsPerS: f.number(),
+    writesPerSecond: f.number(),
+    readsPerSecond: f.number(),
   };
 }
 

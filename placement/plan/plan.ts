@@ -1,0 +1,33 @@
+import type { Command } from "../commands.ts";
+import type { Model } from "../model.ts";
+import { balanceLeaders } from "./balance.ts";
+import { checkBirths, checkDefaultKeyspace } from "./births.ts";
+import type { Checker } from "./decision.ts";
+import { checkEpochs, checkNodes } from "./facts.ts";
+import { checkJoint, checkPlacementVoters } from "./membership.ts";
+import { checkOperations } from "./operations.ts";
+
+/** What is written down as it happens, whatever else is going on. */
+const recorders: readonly Checker[] = [checkNodes, checkEpochs, checkBirths];
+
+/** In order: what is begun is finished before anything new, safety comes before evenness. */
+const schedulers: readonly Checker[] = [
+  checkDefaultKeyspace,
+  checkJoint,
+  checkPlacementVoters,
+  balanceLeaders,
+];
+
+/**
+ * One pass: what to write into placement's log now. While something is recorded or moved on, the plan waits
+ * for the pass after it, so that it is made from what is true.
+ */
+export function plan(model: Model): readonly Command[] {
+  const facts = [...recorders, checkOperations].flatMap((check) => [...check(model)]);
+  if (facts.length > 0 || !model.warm) return facts;
+  for (const check of schedulers) {
+    const commands = check(model);
+    if (commands.length > 0) return commands;
+  }
+  return [];
+}
