@@ -24,7 +24,13 @@ function someOrder(left: readonly Operation[], order: readonly Operation[]): boo
   if (left.length === 0) return explains(order);
   return left.some((next) => {
     const isFirst = left.every((other) => other === next || !precedes(other, next));
-    return isFirst && someOrder(left.filter((o) => o !== next), [...order, next]);
+    return (
+      isFirst &&
+      someOrder(
+        left.filter((o) => o !== next),
+        [...order, next],
+      )
+    );
   });
 }
 

@@ -21,7 +21,12 @@ export type Answer =
   | { readonly kind: "deleted"; readonly deleted: boolean; readonly revision: number }
   /** `revision`: the present one, 0 when absent. */
   | { readonly kind: "conditionFailed"; readonly revision: number }
-  | { readonly kind: "found"; readonly revision: number; readonly value: string; readonly stalenessMs?: number }
+  | {
+      readonly kind: "found";
+      readonly revision: number;
+      readonly value: string;
+      readonly stalenessMs?: number;
+    }
   | { readonly kind: "absent"; readonly stalenessMs?: number }
   | { readonly kind: "notApplied" }
   | { readonly kind: "unknown" }

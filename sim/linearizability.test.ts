@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Answer, Call, Operation } from "./history.ts";
 import { isLinearizableByBruteForce } from "./brute-force.ts";
+import type { Answer, Call, HistoryCondition, Operation } from "./history.ts";
 import { checkRegister } from "./linearizability.ts";
 
 let id = 0;
@@ -32,7 +32,10 @@ describe("histories that must pass", () => {
     { name: "nothing", history: [] },
     { name: "a read of the first state", history: [gone(0, 1)] },
     { name: "a put and its read", history: [put("a", 5, 0, 1), found("a", 5, 2, 3)] },
-    { name: "a read beside a put sees either", history: [put("a", 5, 0, 9), gone(1, 2), found("a", 5, 3, 4)] },
+    {
+      name: "a read beside a put sees either",
+      history: [put("a", 5, 0, 9), gone(1, 2), found("a", 5, 3, 4)],
+    },
     {
       name: "a put of unknown outcome shows up late",
       history: [putUnknown("a", 0), gone(5, 6), found("a", 3, 7, 8)],
@@ -159,8 +162,7 @@ const condition = fc.option(
 );
 const revision = fc.integer({ min: 1, max: 4 });
 const values = ["a", "b", "c"] as const;
-const when = (c: Operation["call"] extends infer T ? (T extends { condition?: infer U } ? U : never) : never) =>
-  c === undefined ? {} : { condition: c };
+const when = (c: HistoryCondition | undefined) => (c === undefined ? {} : { condition: c });
 
 /** One operation with any answer its kind can have; values of puts are made unique afterwards. */
 const anyOperation = fc
@@ -187,9 +189,9 @@ const anyOperation = fc
       fc.tuple(
         fc.constant<Call>({ kind: "get" }),
         fc.oneof(
-          fc.tuple(revision, fc.constantFrom(...values)).map(
-            ([r, value]): Answer => ({ kind: "found", revision: r, value }),
-          ),
+          fc
+            .tuple(revision, fc.constantFrom(...values))
+            .map(([r, value]): Answer => ({ kind: "found", revision: r, value })),
           fc.constant<Answer>({ kind: "absent" }),
         ),
       ),

@@ -147,7 +147,11 @@ class Search {
   /** Steps that no undone step precedes in time, first called first. @returns the first end among undone ones */
   #eachCandidate(visit: (step: Step) => void): Instant | undefined {
     let earliestEnd: Instant | undefined;
-    for (let at = this.#next[this.#head] ?? this.#head; at !== this.#head; at = this.#next[at] ?? this.#head) {
+    for (
+      let at = this.#next[this.#head] ?? this.#head;
+      at !== this.#head;
+      at = this.#next[at] ?? this.#head
+    ) {
       const step = this.#steps[at];
       if (step === undefined) break;
       if (earliestEnd !== undefined && compareInstants(step.from, earliestEnd) > 0) break;
@@ -238,13 +242,18 @@ class Search {
     if (this.#trail.length <= this.#deepest) return;
     this.#deepest = this.#trail.length;
     const { present, revision, last } = this.#state;
-    const now = present ? `revision ${revision === -1 ? "of a write of unknown outcome" : revision}` : "absent";
+    const now = present
+      ? `revision ${revision === -1 ? "of a write of unknown outcome" : revision}`
+      : "absent";
     const waiting: string[] = [];
     this.#eachCandidate((step) => {
       if (waiting.length < 8) waiting.push(`cannot follow: ${describeOperation(step.operation)}`);
     });
     const before = this.#trail.filter((done): done is Step => "operation" in done).slice(-6);
-    const around = [...before.map((step) => `            then: ${describeOperation(step.operation)}`), ...waiting];
+    const around = [
+      ...before.map((step) => `            then: ${describeOperation(step.operation)}`),
+      ...waiting,
+    ];
     this.#failure = { why: `no order explains it; the key would be at ${now}, last ${last}`, around };
   }
 }

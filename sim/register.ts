@@ -97,7 +97,9 @@ function sorted(steps: Step[], unresolved: Unresolved[]): Steps | Contradiction 
       return { why: `two writes have revision ${a.revision}`, around: [a.operation, b.operation] };
     }
   }
-  const floored = steps.map((step) => (step.floor === 0 ? step : { ...step, floor: lastUpTo(step.floor, writes) }));
+  const floored = steps.map((step) =>
+    step.floor === 0 ? step : { ...step, floor: lastUpTo(step.floor, writes) },
+  );
   return { steps: floored, writes, unresolved };
 }
 
@@ -107,7 +109,9 @@ function lastUpTo(floor: number, writes: readonly Step[]): number {
 }
 
 /** The revision under which each value was read, after checks that need no order. */
-function valuesSeen(operations: readonly Operation[]): { readonly revisions: ReadonlyMap<string, number> } | Contradiction {
+function valuesSeen(
+  operations: readonly Operation[],
+): { readonly revisions: ReadonlyMap<string, number> } | Contradiction {
   const putters = new Map<string, Operation>();
   for (const operation of operations) {
     if (operation.call.kind === "put") putters.set(operation.call.value, operation);
@@ -161,7 +165,12 @@ function stepOf(operation: Operation, call: Call, answer: Answer, clockDriftMax:
       if (answer.revision === 0) return { ...base, demands: "absent", conditionFails: true };
       return { ...base, demands: "present", revision: answer.revision, conditionFails: true };
     case "found":
-      return { ...base, ...staleFrom(operation, answer, clockDriftMax), demands: "present", revision: answer.revision };
+      return {
+        ...base,
+        ...staleFrom(operation, answer, clockDriftMax),
+        demands: "present",
+        revision: answer.revision,
+      };
     default:
       return { ...base, ...staleFrom(operation, answer, clockDriftMax), demands: "absent" };
   }
@@ -183,7 +192,11 @@ export function compareInstants(a: Instant, b: Instant): number {
  * @param isGhost - tells whether a revision belongs to no known write, so that an unresolved one may have it
  * @returns false, true, or the revision that the present unresolved value must have for it
  */
-export function accepts(step: Step, state: Register, isGhost: (revision: number) => boolean): boolean | number {
+export function accepts(
+  step: Step,
+  state: Register,
+  isGhost: (revision: number) => boolean,
+): boolean | number {
   if (state.last < step.floor) return false;
   if (step.demands !== "nothing" && (step.demands === "present") !== state.present) return false;
   if (step.effect === "none") return observes(step, state, isGhost);
@@ -195,7 +208,9 @@ function observes(step: Step, state: Register, isGhost: (revision: number) => bo
   const revision = step.revision ?? 0;
   if (step.conditionFails && conditionHolds(step.condition, revision)) return false;
   if (!state.present || state.revision === revision) return true;
-  return state.revision === unresolvedRevision && revision > state.last && isGhost(revision) ? revision : false;
+  return state.revision === unresolvedRevision && revision > state.last && isGhost(revision)
+    ? revision
+    : false;
 }
 
 /** Does a write's condition hold now? As `accepts`. */

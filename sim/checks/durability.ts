@@ -1,0 +1,136 @@
+import type { GroupId, ReplicaId } from "#proto";
+import type { ConfState, HardState } from "#raft/core";
+import { entryOf } from "./entry-of.ts";
+import { Violation } from "./violation.ts";
+
+/** What one disk is known to have held durably, ever, of one group. */
+interface DiskLog {
+  /** Terms that were durable at an index, oldest first; almost always one. */
+  readonly terms: Map<number, number | number[]>;
+  /** Everything up to here came with a snapshot or was compacted. */
+  truncated: number;
+  readonly votes: Map<number, ReplicaId>;
+  hardState: HardState;
+}
+
+/**
+ * R2: nothing is said before it is on disk, and nothing counts before. Acknowledgements and votes are compared
+ * with what their sender's disk has synced when they arrive; a leader's commit with the disks of its voters
+ * when it moves. Over restarts, term and vote never go back, commit never below applied.
+ *
+ * A disk is named by who it belongs to for ever: a wiped one is another.
+ */
+export class Durability {
+  readonly #logs = new Map<string, Map<GroupId, DiskLog>>();
+  readonly #disks = new Map<GroupId, Map<ReplicaId, string>>();
+
+  /** A replica is opened on a disk. R1, R34: an id is never seen on another. */
+  opened(group: GroupId, replica: ReplicaId, disk: string): void {
+    const disks = entryOf(this.#disks, group, () => new Map<ReplicaId, string>());
+    const other = disks.get(replica);
+    if (other === undefined) disks.set(replica, disk);
+    else if (other !== disk) {
+      throw new Violation(
+        "replica ids",
+        `group ${group} replica ${replica} is on ${disk}, and was on ${other}`,
+      );
+    }
+  }
+
+  entrySynced(disk: string, group: GroupId, index: number, term: number): void {
+    const { terms } = this.#log(disk, group);
+    const known = terms.get(index);
+    if (known === undefined) terms.set(index, term);
+    else if (typeof known !== "number") {
+      if (!known.includes(term)) known.push(term);
+    } else if (known !== term) terms.set(index, [known, term]);
+  }
+
+  truncatedSynced(disk: string, group: GroupId, index: number): void {
+    const log = this.#log(disk, group);
+    log.truncated = Math.max(log.truncated, index);
+  }
+
+  hardStateSynced(disk: string, group: GroupId, next: HardState): void {
+    const log = this.#log(disk, group);
+    const before = log.hardState;
+    const isVoteChanged = next.term === before.term && before.vote !== 0 && next.vote !== before.vote;
+    if (next.term < before.term || isVoteChanged) {
+      throw new Violation(
+        "term and vote",
+        `group ${group} on ${disk}: term ${before.term} vote ${before.vote} became term ${next.term} vote ${next.vote}`,
+      );
+    }
+    log.hardState = next;
+    if (next.vote !== 0) log.votes.set(next.term, next.vote);
+  }
+
+  /** A restart read this: never behind what was synced. */
+  recovered(disk: string, group: GroupId, state: HardState, applied: number): void {
+    const before = this.#log(disk, group).hardState;
+    const isVoteLost = state.term === before.term && before.vote !== 0 && state.vote !== before.vote;
+    if (state.term < before.term || isVoteLost) {
+      throw new Violation(
+        "term and vote",
+        `group ${group} on ${disk} had synced term ${before.term} vote ${before.vote}, and came back with term ${state.term} vote ${state.vote}`,
+      );
+    }
+    if (state.commit < applied) {
+      throw new Violation(
+        "index order",
+        `group ${group} on ${disk} came back with commit ${state.commit} below applied ${applied}`,
+      );
+    }
+  }
+
+  /** `replica` says that its log agrees up to `index`; `term` of that entry where the asker knows it. */
+  acknowledged(group: GroupId, replica: ReplicaId, index: number, term: number | undefined): void {
+    if (index === 0 || this.#holds(group, replica, index, term)) return;
+    throw new Violation(
+      "durable before acknowledged",
+      `group ${group} replica ${replica}: entry ${index} (R2)`,
+    );
+  }
+
+  voted(group: GroupId, replica: ReplicaId, term: number, candidate: ReplicaId): void {
+    const disk = this.#disks.get(group)?.get(replica);
+    if (disk === undefined || this.#log(disk, group).votes.get(term) === candidate) return;
+    throw new Violation(
+      "durable before acknowledged",
+      `group ${group} replica ${replica}: vote of term ${term} (R2)`,
+    );
+  }
+
+  /** A leader moved its commit to `index`, an entry of its own term. */
+  commitMoved(group: GroupId, index: number, term: number, conf: ConfState): void {
+    for (const half of [conf.voters, conf.outgoing]) {
+      if (half.length === 0) continue;
+      const holders = half.filter((replica) => this.#holds(group, replica, index, term)).length;
+      if (holders * 2 > half.length) continue;
+      throw new Violation(
+        "commit needs a quorum of disks",
+        `group ${group}: entry ${index} of term ${term} is durable on ${holders} of ${half.length} voters`,
+      );
+    }
+  }
+
+  #holds(group: GroupId, replica: ReplicaId, index: number, term: number | undefined): boolean {
+    const disk = this.#disks.get(group)?.get(replica);
+    // Nobody opened it: only made-up messages could speak for it, and those have other tests.
+    if (disk === undefined) return true;
+    const log = this.#log(disk, group);
+    if (index <= log.truncated) return true;
+    const known = log.terms.get(index);
+    if (known === undefined) return false;
+    return term === undefined || known === term || (typeof known !== "number" && known.includes(term));
+  }
+
+  #log(disk: string, group: GroupId): DiskLog {
+    const groups = entryOf(this.#logs, disk, () => new Map<GroupId, DiskLog>());
+    return entryOf(groups, group, emptyLog);
+  }
+}
+
+function emptyLog(): DiskLog {
+  return { terms: new Map(), truncated: 0, votes: new Map(), hardState: { term: 0, vote: 0, commit: 0 } };
+}

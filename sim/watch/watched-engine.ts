@@ -1,0 +1,154 @@
+import { FieldReader, type GroupId } from "#proto";
+import type { Batch, Engine, Family, Range, RangeCursor, Rows, ScanOptions } from "#storage";
+import type { Monitor } from "./monitor.ts";
+
+/** A batch that also remembers what is in it. */
+export class RecordedBatch implements Batch {
+  readonly inner: Batch;
+  readonly families: Family[] = [];
+  readonly keys: Uint8Array[] = [];
+  readonly values: (Uint8Array | undefined)[] = [];
+
+  constructor(inner: Batch) {
+    this.inner = inner;
+  }
+
+  get size(): number {
+    return this.inner.size;
+  }
+
+  get bytes(): number {
+    return this.inner.bytes;
+  }
+
+  put(family: Family, key: Uint8Array, value: Uint8Array): void {
+    this.#note(family, key, value);
+    this.inner.put(family, key, value);
+  }
+
+  delete(family: Family, key: Uint8Array): void {
+    this.#note(family, key, undefined);
+    this.inner.delete(family, key);
+  }
+
+  #note(family: Family, key: Uint8Array, value: Uint8Array | undefined): void {
+    this.families.push(family);
+    this.keys.push(key);
+    this.values.push(value);
+  }
+}
+
+/**
+ * The engine next to the disk, as the product's own wrappers and bugs do not see it: tells what really became
+ * durable, and when. Knows the layout of the host's log rows: `[group, 8 bytes][tag][index, 8 bytes]`.
+ */
+export class WatchedEngine implements Engine {
+  readonly #inner: Engine;
+  readonly #disk: string;
+  readonly #monitor: Monitor;
+  /** Raft rows written and not known to be durable, oldest batch first. */
+  #unsynced: RecordedBatch[] = [];
+
+  constructor(inner: Engine, disk: string, monitor: Monitor) {
+    this.#inner = inner;
+    this.#disk = disk;
+    this.#monitor = monitor;
+    const { rows } = inner.scan(
+      { family: "raft", start: new Uint8Array(0) },
+      { limit: Number.MAX_SAFE_INTEGER },
+    );
+    monitor.see(() => {
+      for (let i = 0; i + 1 < rows.length; i += 2) this.#durable(rows[i], rows[i + 1]);
+    });
+  }
+
+  write(batch: Batch, options: { readonly sync: boolean }, done: (error?: Error) => void): void {
+    if (!(batch instanceof RecordedBatch)) {
+      this.#inner.write(batch, options, done);
+      return;
+    }
+    if (batch.families.includes("raft")) this.#unsynced.push(batch);
+    const count = this.#unsynced.length;
+    // Which batches a sync covers is settled now; those written while it runs are not among them.
+    const covered = options.sync ? this.#unsynced.slice(0, count) : [];
+    this.#inner.write(batch.inner, options, (error) => {
+      if (error === undefined && options.sync) this.#monitor.see(() => this.#synced(covered));
+      done(error);
+    });
+  }
+
+  #synced(covered: readonly RecordedBatch[]): void {
+    if (covered.length === 0) return;
+    const done = new Set(covered);
+    for (const batch of covered) {
+      if (!this.#unsynced.includes(batch)) continue;
+      for (let i = 0; i < batch.keys.length; i++) {
+        if (batch.families[i] === "raft") this.#durable(batch.keys[i], batch.values[i]);
+      }
+    }
+    this.#unsynced = this.#unsynced.filter((batch) => !done.has(batch));
+  }
+
+  #durable(key: Uint8Array | undefined, value: Uint8Array | undefined): void {
+    if (key === undefined || value === undefined) return;
+    const row = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
+    const group: GroupId = row.readUInt32BE(0) * 2 ** 32 + row.readUInt32BE(4);
+    switch (row[8]) {
+      case 0: {
+        this.#monitor.durability.truncatedSynced(
+          this.#disk,
+          group,
+          FieldReader.of(value, "truncated").integer(),
+        );
+        break;
+      }
+      case 1: {
+        const f = FieldReader.of(value, "hard state");
+        const state = { term: f.integer(), vote: f.integer(), commit: f.integer() };
+        this.#monitor.durability.hardStateSynced(this.#disk, group, state);
+        break;
+      }
+      default: {
+        const term = Buffer.from(value.buffer, value.byteOffset, value.byteLength).readUIntBE(1, 6);
+        const index = row.readUInt32BE(9) * 2 ** 32 + row.readUInt32BE(13);
+        this.#monitor.durability.entrySynced(this.#disk, group, index, term);
+      }
+    }
+  }
+
+  batch(): Batch {
+    return new RecordedBatch(this.#inner.batch());
+  }
+
+  get(family: Family, key: Uint8Array): Uint8Array | undefined {
+    return this.#inner.get(family, key);
+  }
+
+  getMany(family: Family, keys: readonly Uint8Array[]): readonly (Uint8Array | undefined)[] {
+    return this.#inner.getMany(family, keys);
+  }
+
+  scan(range: Range, options: ScanOptions): Rows {
+    return this.#inner.scan(range, options);
+  }
+
+  cursor(ranges: readonly Range[]): RangeCursor {
+    return this.#inner.cursor(ranges);
+  }
+
+  approximateSize(range: Range): { readonly bytes: number; readonly keys: number } {
+    return this.#inner.approximateSize(range);
+  }
+
+  get syncs(): number {
+    return this.#inner.syncs;
+  }
+
+  diskSpace(): { readonly freeBytes: number; readonly totalBytes: number } {
+    return this.#inner.diskSpace();
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close();
+  }
+}

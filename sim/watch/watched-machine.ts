@@ -1,0 +1,81 @@
+import type { GroupId } from "#proto";
+import type { ConfChange, ConfState, Entry } from "#raft/core";
+import type { GroupView, StateMachine } from "#raft/host";
+import type { Engine, OverlayBatch, Range } from "#storage";
+import { fingerprint } from "../checks/fingerprint.ts";
+import type { Monitor } from "./monitor.ts";
+import { RecordedBatch } from "./watched-engine.ts";
+
+/** A state machine that compares what each entry changes with what it changed on other replicas. */
+export class WatchedMachine implements StateMachine {
+  readonly #inner: StateMachine;
+  readonly #group: GroupId;
+  readonly #name: string;
+  readonly #monitor: Monitor;
+
+  constructor(inner: StateMachine, group: GroupId, name: string, monitor: Monitor) {
+    this.#inner = inner;
+    this.#group = group;
+    this.#name = name;
+    this.#monitor = monitor;
+  }
+
+  apply(entry: Entry, tx: OverlayBatch): readonly unknown[] {
+    const { batch } = tx;
+    const before = batch.size;
+    const results = this.#inner.apply(entry, tx);
+    if (batch instanceof RecordedBatch) {
+      let print = batch.size - before;
+      for (let i = before; i < batch.size; i++) {
+        print = fingerprint(batch.keys[i] ?? none, print);
+        print = fingerprint(batch.values[i] ?? none, print ^ (batch.families[i]?.length ?? 0));
+      }
+      this.#monitor.see(() => this.#monitor.agreement.changed(this.#group, entry.index, print, this.#name));
+    }
+    return results;
+  }
+
+  encodeEntry(commands: readonly Uint8Array[]): Uint8Array {
+    return this.#inner.encodeEntry(commands);
+  }
+
+  applyConfChange(entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {
+    return this.#inner.applyConfChange(entry, change, conf, tx);
+  }
+
+  snapshotRanges(): readonly Range[] {
+    return this.#inner.snapshotRanges();
+  }
+
+  load(): void {
+    this.#inner.load();
+  }
+
+  nodeOf(replica: number): number | undefined {
+    return this.#inner.nodeOf(replica);
+  }
+
+  leadershipChanged(view: GroupView): void {
+    this.#inner.leadershipChanged(view);
+  }
+
+  closed(): void {
+    this.#inner.closed();
+  }
+}
+
+const none = new Uint8Array(0);
+
+/** A hash over the rows of `ranges`: equal on two replicas exactly when their rows are. */
+export function hashOfRows(engine: Engine, ranges: readonly Range[]): string {
+  let a = 0x811c9dc5;
+  let b = 0x01000193;
+  for (const range of ranges) {
+    const { rows } = engine.scan(range, { limit: Number.MAX_SAFE_INTEGER });
+    for (const bytes of rows) {
+      a = fingerprint(bytes, a);
+      b = Math.imul(b ^ a, 0x85ebca6b) ^ (b >>> 13);
+    }
+  }
+  return `${(a >>> 0).toString(16)}-${(b >>> 0).toString(16)}`;
+}
