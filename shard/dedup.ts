@@ -1,0 +1,124 @@
+import type { Attempt } from "#proto";
+import type { Engine, Range } from "#storage";
+import { type DedupRow, decodeDedupRow, encodeDedupValue } from "./dedup-row.ts";
+import { Heap } from "./heap.ts";
+import type { Effect } from "./operations.ts";
+import type { RowTx } from "./tx.ts";
+
+/** After this long past its deadline a record goes, whoever's it is: 10 min, in µs (R23, R24). */
+export const keepMicros = 600_000_000;
+/** Trimming is sliced (R13): rows one command, and one entry, may remove. Above one a command it catches up. */
+const trimsPerCommand = 4;
+const expiriesPerEntry = 32;
+const loadPageRows = 1024;
+
+/** What one session did, by sequence, and the same by (deadline, sequence). */
+interface Session {
+  readonly name: string;
+  readonly bySequence: Map<number, DedupRow>;
+  readonly byDeadline: Heap<DedupRow>;
+}
+
+/**
+ * The applied attempts of routers (R22, R23): rows in `meta`, and an index of them in memory that is a
+ * function of the rows alone. What is trimmed follows from rows, command and clock, never from the order in
+ * which the index was built, so that replicas agree although one was loaded from a snapshot.
+ */
+export class DedupTable {
+  readonly #sessions: Map<string, Session> = new Map();
+  /** No row's deadline is below this: spares looking at every session for each entry. */
+  #deadlineBoundMicros = Number.POSITIVE_INFINITY;
+
+  /** The record of this very attempt. A session gives a sequence to one command only. */
+  find(attempt: Attempt): DedupRow | undefined {
+    return this.#sessions.get(attempt.session)?.bySequence.get(attempt.sequence);
+  }
+
+  record(attempt: Attempt, key: Uint8Array, effect: Effect, tx: RowTx): void {
+    const { session, sequence, deadlineMicros } = attempt;
+    tx.put("meta", key, encodeDedupValue(effect, deadlineMicros));
+    this.#add({ session, sequence, deadlineMicros, effect, key });
+  }
+
+  /** Lets go of what this session has had answered and whose deadline has passed. */
+  trim(attempt: Attempt, clockMicros: number, tx: RowTx): void {
+    const session = this.#sessions.get(attempt.session);
+    if (session === undefined) return;
+    for (let trims = 0; trims < trimsPerCommand; trims++) {
+      const oldest = session.byDeadline.peek();
+      if (oldest === undefined || oldest.deadlineMicros >= clockMicros) return;
+      if (oldest.sequence >= attempt.lowestUnanswered) return;
+      this.#removeOldest(session, tx);
+    }
+  }
+
+  /** Lets go of what is 10 min past its deadline. */
+  expire(clockMicros: number, tx: RowTx): void {
+    for (let expiries = 0; expiries < expiriesPerEntry; expiries++) {
+      if (this.#deadlineBoundMicros + keepMicros >= clockMicros) return;
+      const oldest = this.#oldestSession();
+      this.#deadlineBoundMicros = oldest?.byDeadline.peek()?.deadlineMicros ?? Number.POSITIVE_INFINITY;
+      if (oldest === undefined || this.#deadlineBoundMicros + keepMicros >= clockMicros) return;
+      this.#removeOldest(oldest, tx);
+    }
+  }
+
+  /** Builds the index anew from the rows. @throws ProtocolError */
+  load(engine: Engine, range: Range): void {
+    this.clear();
+    let rest: Range = range;
+    for (;;) {
+      const { rows, finished } = engine.scan(rest, { limit: loadPageRows });
+      for (let i = 0; i < rows.length; i += 2)
+        this.#add(decodeDedupRow(rows[i] as Uint8Array, rows[i + 1] as Uint8Array));
+      const last = rows.at(-2);
+      if (finished || last === undefined) return;
+      rest = { ...rest, start: Buffer.concat([last, Buffer.of(0)]) };
+    }
+  }
+
+  clear(): void {
+    this.#sessions.clear();
+    this.#deadlineBoundMicros = Number.POSITIVE_INFINITY;
+  }
+
+  #add(row: DedupRow): void {
+    let session = this.#sessions.get(row.session);
+    if (session === undefined) {
+      session = { name: row.session, bySequence: new Map(), byDeadline: new Heap(endsBefore) };
+      this.#sessions.set(row.session, session);
+    }
+    session.bySequence.set(row.sequence, row);
+    session.byDeadline.push(row);
+    this.#deadlineBoundMicros = Math.min(this.#deadlineBoundMicros, row.deadlineMicros);
+  }
+
+  #removeOldest(session: Session, tx: RowTx): void {
+    const row = session.byDeadline.pop();
+    if (row === undefined) return;
+    session.bySequence.delete(row.sequence);
+    tx.delete("meta", row.key);
+    if (session.bySequence.size === 0) this.#sessions.delete(session.name);
+  }
+
+  /** The session of the row that ends first; sessions are as few as routers. */
+  #oldestSession(): Session | undefined {
+    let oldest: Session | undefined;
+    for (const session of this.#sessions.values()) {
+      if (oldest === undefined || isOlder(session, oldest)) oldest = session;
+    }
+    return oldest;
+  }
+}
+
+function endsBefore(a: DedupRow, b: DedupRow): boolean {
+  return (
+    a.deadlineMicros < b.deadlineMicros || (a.deadlineMicros === b.deadlineMicros && a.sequence < b.sequence)
+  );
+}
+
+function isOlder(a: Session, b: Session): boolean {
+  const deadline = a.byDeadline.peek()?.deadlineMicros ?? Number.POSITIVE_INFINITY;
+  const other = b.byDeadline.peek()?.deadlineMicros ?? Number.POSITIVE_INFINITY;
+  return deadline < other || (deadline === other && a.name < b.name);
+}

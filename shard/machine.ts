@@ -1,0 +1,260 @@
+import {
+  dataKey,
+  decodeShardCommand,
+  equalBytes,
+  type GroupId,
+  inRange,
+  type KvCommand,
+  type NodeId,
+  ProtocolError,
+  type ReplicaId,
+  type ShardDescriptor,
+  type WriteResponse,
+  type WriteResult,
+} from "#proto";
+import type { ConfChange, ConfState, Entry } from "#raft/core";
+import type { GroupView, StateMachine } from "#raft/host";
+import { type Clock, InvariantError, invariant } from "#runtime";
+import type { Engine, OverlayBatch, Range } from "#storage";
+import { DedupTable } from "./dedup.ts";
+import { dedupKey } from "./dedup-row.ts";
+import { decodeEntry, encodeEntry, type ShardEntry, stampMicrosMax } from "./entry.ts";
+import { withConfiguration } from "./membership.ts";
+import { applyOperation } from "./operations.ts";
+import { hashRows } from "./state-hash.ts";
+import {
+  clockRow,
+  dataRange,
+  dedupRange,
+  encodeClock,
+  loadClock,
+  loadDescriptor,
+  putDescriptor,
+  stateRange,
+} from "./state-rows.ts";
+import type { RowTx } from "./tx.ts";
+
+const formerNodesMax = 16;
+
+const brokenClock: WriteResult = { kind: "not_now", detail: "the leader's clock is beyond the year 2112" };
+const reusedSequence: WriteResult = {
+  kind: "bad_command",
+  detail: "the session has given this sequence to another key",
+};
+
+/** What the node's side of the shard wants to hear of. */
+export interface ShardObserver {
+  leadershipChanged(machine: ShardStateMachine, view: GroupView): void;
+  closed(machine: ShardStateMachine): void;
+}
+
+export interface ShardMachineOptions {
+  readonly group: GroupId;
+  readonly engine: Engine;
+  /** The leader's stamps come from its wall clock, never from messages (R25). */
+  readonly clock: Clock;
+  readonly observer?: ShardObserver;
+}
+
+/** What a floor entry answers: where the clock stands now. */
+export interface FloorResult {
+  readonly clockMicros: number;
+  readonly result?: undefined;
+}
+
+/** Who leads, as of the last turn that changed it. */
+export interface Leadership {
+  readonly isLeader: boolean;
+  readonly term: number;
+  readonly leaderNode?: NodeId;
+}
+
+/**
+ * The state machine of one shard. Every effect is decided here, in log order, from rows, entry and the
+ * shard's clock alone (R38). `apply` gives one `WriteResponse` a command, a `FloorResult` for a floor.
+ */
+export class ShardStateMachine implements StateMachine {
+  readonly group: GroupId;
+  readonly #engine: Engine;
+  readonly #clock: Clock;
+  readonly #observer: ShardObserver | undefined;
+  readonly #dedup: DedupTable = new DedupTable();
+  readonly #clockRow: Uint8Array;
+  #descriptor: ShardDescriptor | undefined;
+  #clockMicros = 0;
+  #leadership: Leadership = { isLeader: false, term: 0 };
+  /** Nodes of replicas that were removed: they must still be told so for a while (R10). */
+  readonly #formerNodes: Map<ReplicaId, NodeId> = new Map();
+
+  constructor(options: ShardMachineOptions) {
+    this.group = options.group;
+    this.#engine = options.engine;
+    this.#clock = options.clock;
+    this.#observer = options.observer;
+    this.#clockRow = clockRow(options.group);
+  }
+
+  /** Undefined until the first rows or a snapshot have come. */
+  get descriptor(): ShardDescriptor | undefined {
+    return this.#descriptor;
+  }
+
+  /** The last stamp, µs: what deadlines and revisions are measured by. */
+  get clockMicros(): number {
+    return this.#clockMicros;
+  }
+
+  get leadership(): Leadership {
+    return this.#leadership;
+  }
+
+  encodeEntry(commands: readonly Uint8Array[]): Uint8Array {
+    return encodeEntry({ stampMicros: this.#clock.wallMicros(), commands });
+  }
+
+  apply(entry: Entry, tx: OverlayBatch): readonly (WriteResponse | FloorResult)[] {
+    const { stampMicros, commands } = this.#decoded(entry);
+    if (stampMicros > stampMicrosMax) return commands.map(() => this.#answer(brokenClock));
+    const results = commands.map((bytes) => this.#applyCommand(bytes, stampMicros, entry.index, tx));
+    this.#dedup.expire(this.#clockMicros, tx);
+    tx.put("meta", this.#clockRow, encodeClock(this.#clockMicros));
+    return results;
+  }
+
+  applyConfChange(_entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {
+    const before = this.#mustHaveDescriptor();
+    const after = withConfiguration(before, change, conf);
+    if (after === undefined) return false;
+    this.#rememberNodes(before, after);
+    putDescriptor(tx, after);
+    this.#descriptor = after;
+    return true;
+  }
+
+  /** What a command would meet now: undefined when this shard holds the key in that version. */
+  mismatch(version: number, keyspace: number, key: Uint8Array): readonly ShardDescriptor[] | undefined {
+    const shard = this.#mustHaveDescriptor();
+    const fits =
+      version === shard.epoch.version && keyspace === shard.keyspace && inRange(key, shard.start, shard.end);
+    return fits ? undefined : [shard];
+  }
+
+  snapshotRanges(): readonly Range[] {
+    const shard = this.#descriptor;
+    const own = stateRange(this.group);
+    return shard === undefined ? [own] : [own, dedupRange(shard), dataRange(shard)];
+  }
+
+  load(): void {
+    this.#descriptor = loadDescriptor(this.#engine, this.group);
+    this.#clockMicros = loadClock(this.#engine, this.group);
+    this.#dedup.clear();
+    if (this.#descriptor !== undefined) this.#dedup.load(this.#engine, dedupRange(this.#descriptor));
+  }
+
+  nodeOf(replica: ReplicaId): NodeId | undefined {
+    const member = this.#descriptor?.replicas.find((r) => r.replicaId === replica);
+    return member?.nodeId ?? this.#formerNodes.get(replica);
+  }
+
+  leadershipChanged(view: GroupView): void {
+    const { role, term, leaderNode } = view;
+    this.#leadership = {
+      isLeader: role === "leader",
+      term,
+      ...(leaderNode === undefined ? {} : { leaderNode }),
+    };
+    this.#observer?.leadershipChanged(this, view);
+  }
+
+  closed(): void {
+    this.#observer?.closed(this);
+  }
+
+  /** Over data, dedup rows and the clock: equal on all replicas that have applied the same (R38). */
+  stateHash(): string {
+    const shard = this.#descriptor;
+    const clock = { family: "meta", start: this.#clockRow, end: stateRange(this.group).end } as Range;
+    return hashRows(
+      this.#engine,
+      shard === undefined ? [clock] : [clock, dedupRange(shard), dataRange(shard)],
+    );
+  }
+
+  /** Rows and bytes of the users' keys, roughly. */
+  approximateSize(): { readonly bytes: number; readonly keys: number } {
+    if (this.#descriptor === undefined) return { bytes: 0, keys: 0 };
+    return this.#engine.approximateSize(dataRange(this.#descriptor));
+  }
+
+  #rememberNodes(before: ShardDescriptor, after: ShardDescriptor): void {
+    for (const { replicaId, nodeId } of before.replicas) this.#formerNodes.set(replicaId, nodeId);
+    for (const { replicaId } of after.replicas) this.#formerNodes.delete(replicaId);
+    for (const replicaId of this.#formerNodes.keys()) {
+      if (this.#formerNodes.size <= formerNodesMax) return;
+      this.#formerNodes.delete(replicaId);
+    }
+  }
+
+  #applyCommand(
+    bytes: Uint8Array,
+    stampMicros: number,
+    index: number,
+    tx: RowTx,
+  ): WriteResponse | FloorResult {
+    const decoded = this.#decodedCommand(bytes, index);
+    // Every command draws a stamp of its own, whatever becomes of it: so an idle shard's clock moves on too.
+    this.#clockMicros = Math.max(stampMicros, this.#clockMicros + 1);
+    if (decoded.kind === "floor") return { clockMicros: this.#clockMicros };
+    return this.#answer(this.#applyKv(decoded.command, tx));
+  }
+
+  /** R22, R23: dedup before all else, then deadline, epoch, and the condition with its effect. */
+  #applyKv(command: KvCommand, tx: RowTx): WriteResult {
+    const { attempt, keyspace, key } = command;
+    const rowKey = dedupKey(keyspace, key, attempt.session, attempt.sequence);
+    const recorded = this.#dedup.find(attempt);
+    if (recorded !== undefined) return equalBytes(recorded.key, rowKey) ? recorded.effect : reusedSequence;
+    const result = this.#applyFirst(command, rowKey, tx);
+    this.#dedup.trim(attempt, this.#clockMicros, tx);
+    return result;
+  }
+
+  #applyFirst(command: KvCommand, rowKey: Uint8Array, tx: RowTx): WriteResult {
+    const { attempt, version, keyspace, key, operation } = command;
+    const revision = this.#clockMicros;
+    if (revision > attempt.deadlineMicros) return { kind: "deadline" };
+    const current = this.mismatch(version, keyspace, key);
+    if (current !== undefined) return { kind: "epoch_mismatch", current };
+    const effect = applyOperation(operation, { tx, row: dataKey(keyspace, key), revision });
+    this.#dedup.record(attempt, rowKey, effect, tx);
+    return effect;
+  }
+
+  #answer(result: WriteResult): WriteResponse {
+    return { clockMicros: this.#clockMicros, result };
+  }
+
+  #mustHaveDescriptor(): ShardDescriptor {
+    invariant(this.#descriptor !== undefined, "a shard has its first rows before it applies anything");
+    return this.#descriptor;
+  }
+
+  /** R11: what cannot be read in the log stops the replica; skipping it would part it from the others. */
+  #decoded(entry: Entry): ShardEntry {
+    return orStop(() => decodeEntry(entry.data), this.group, entry.index);
+  }
+
+  #decodedCommand(bytes: Uint8Array, index: number): ReturnType<typeof decodeShardCommand> {
+    return orStop(() => decodeShardCommand(bytes), this.group, index);
+  }
+}
+
+function orStop<T>(read: () => T, group: GroupId, index: number): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (!(cause instanceof ProtocolError)) throw cause;
+    throw new InvariantError(`shard ${group}: entry ${index} cannot be read`, { cause });
+  }
+}

@@ -1,0 +1,11 @@
+/**
+ * One shard's state machine and the node's service in front of it: see README.md.
+ * @module
+ */
+export { type FloorResult, type Leadership, ShardStateMachine } from "./machine.ts";
+export { type ConfContext, decodeConfContext, encodeConfContext, rolesOf } from "./membership.ts";
+export { ShardService, type ShardServiceOptions } from "./service.ts";
+export type { ShardReport } from "./shards.ts";
+export { initialRows } from "./state-rows.ts";
+export { decodeValueRow } from "./value-row.ts";
+export type { ShardSettings } from "./writes.ts";

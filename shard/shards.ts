@@ -1,0 +1,94 @@
+import type { GroupId, ShardDescriptor } from "#proto";
+import type { GroupView, StateMachine, StateMachineFactory } from "#raft/host";
+import type { Clock } from "#runtime";
+import type { Engine } from "#storage";
+import { LoadMeter } from "./load-meter.ts";
+import { ShardStateMachine } from "./machine.ts";
+
+/** One shard's replica here, with what this node has measured of it. */
+export interface LocalShard {
+  readonly machine: ShardStateMachine;
+  readonly writes: LoadMeter;
+  readonly reads: LoadMeter;
+}
+
+/** One that has its first rows. */
+export interface ReadyShard extends LocalShard {
+  /** As of the asking. */
+  readonly descriptor: ShardDescriptor;
+}
+
+/** What placement wants to know of a shard led here; rates per second, bytes and keys are estimates. */
+export interface ShardReport {
+  readonly descriptor: ShardDescriptor;
+  readonly clockMicros: number;
+  readonly bytes: number;
+  readonly keys: number;
+  readonly writesPerSecond: number;
+  readonly readsPerSecond: number;
+}
+
+/** The shards of this node: makes their state machines, and knows which of them are led here. */
+export class LocalShards implements StateMachineFactory {
+  readonly #engine: Engine;
+  readonly #clock: Clock;
+  readonly #shards: Map<GroupId, LocalShard> = new Map();
+  readonly #led: Set<GroupId> = new Set();
+
+  constructor(engine: Engine, clock: Clock) {
+    this.#engine = engine;
+    this.#clock = clock;
+  }
+
+  make(group: GroupId): StateMachine {
+    const machine = new ShardStateMachine({
+      group,
+      engine: this.#engine,
+      clock: this.#clock,
+      observer: {
+        leadershipChanged: (changed, view) => this.#leadershipChanged(changed, view),
+        closed: (gone) => this.#closed(gone),
+      },
+    });
+    const shard = { machine, writes: new LoadMeter(this.#clock), reads: new LoadMeter(this.#clock) };
+    this.#shards.set(group, shard);
+    return machine;
+  }
+
+  /** With a descriptor only: before that there is nothing to ask it. */
+  get(group: GroupId): ReadyShard | undefined {
+    const shard = this.#shards.get(group);
+    const descriptor = shard?.machine.descriptor;
+    return shard === undefined || descriptor === undefined ? undefined : { ...shard, descriptor };
+  }
+
+  /** Ascending. */
+  led(): readonly GroupId[] {
+    return [...this.#led].sort((a, b) => a - b);
+  }
+
+  reportOf(group: GroupId): ShardReport | undefined {
+    const shard = this.get(group);
+    if (shard === undefined) return undefined;
+    const { machine, descriptor, writes, reads } = shard;
+    return {
+      descriptor,
+      clockMicros: machine.clockMicros,
+      ...machine.approximateSize(),
+      writesPerSecond: writes.perSecond(),
+      readsPerSecond: reads.perSecond(),
+    };
+  }
+
+  #leadershipChanged({ group }: ShardStateMachine, view: GroupView): void {
+    if (view.role === "leader") this.#led.add(group);
+    else this.#led.delete(group);
+  }
+
+  #closed(machine: ShardStateMachine): void {
+    // A later replica of the same group may have its machine here already.
+    if (this.#shards.get(machine.group)?.machine !== machine) return;
+    this.#shards.delete(machine.group);
+    this.#led.delete(machine.group);
+  }
+}
