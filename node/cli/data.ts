@@ -1,6 +1,7 @@
 import { UsageError } from "../config.ts";
+import type { HttpReply } from "../http-request.ts";
 import type { Context, Run } from "./command.ts";
-import { openApi, type Reply } from "./http.ts";
+import { openApi } from "./http.ts";
 import { exitCodes } from "./outcome.ts";
 import {
   consistency,
@@ -113,20 +114,20 @@ function conditionsOf({ values }: Context): Readonly<Record<string, string>> {
   };
 }
 
-function answerOf(reply: Reply): Readonly<Record<string, unknown>> {
+function answerOf(reply: HttpReply): Readonly<Record<string, unknown>> {
   const parsed: unknown = JSON.parse(new TextDecoder().decode(reply.body));
   return typeof parsed === "object" && parsed !== null ? { ...parsed } : {};
 }
 
 /** One row as a scan would show it: text where it is UTF-8, else base64. */
-function itemOf(key: string, reply: Reply): object {
-  const expires = reply.headers.get("kvorum-expires");
+function itemOf(key: string, reply: HttpReply): object {
+  const expires = reply.headers["kvorum-expires"];
   return {
     key,
     value: textOrBase64(reply.body),
-    revision: Number(/\d+/.exec(reply.headers.get("etag") ?? "")?.[0] ?? Number.NaN),
-    content_type: reply.headers.get("content-type"),
-    ...(expires === null ? {} : { expires }),
+    revision: Number(/\d+/.exec(reply.headers.etag ?? "")?.[0] ?? Number.NaN),
+    content_type: reply.headers["content-type"],
+    ...(expires === undefined ? {} : { expires }),
   };
 }
 

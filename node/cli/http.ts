@@ -1,13 +1,6 @@
 import type { Values } from "../config.ts";
-import {
-  CommandError,
-  causeCode,
-  connectionFailure,
-  describeProblem,
-  exitCodeOf,
-  exitCodes,
-  type Problem,
-} from "./outcome.ts";
+import { HttpFailure, type HttpReply, httpRequest } from "../http-request.ts";
+import { CommandError, describeProblem, exitCodeOf, exitCodes, type Problem } from "./outcome.ts";
 import { timeout, token, url } from "./settings.ts";
 
 const defaultTimeoutMs = 5000;
@@ -23,16 +16,10 @@ export interface Request {
   readonly body?: Uint8Array;
 }
 
-export interface Reply {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly body: Uint8Array;
-}
-
 /** The cluster behind `--url`: each address is tried in turn, as long as that cannot do anything twice. */
 export interface Api {
   /** @throws CommandError with the exit code that the failure stands for */
-  call(request: Request): Promise<Reply>;
+  call(request: Request): Promise<HttpReply>;
   /** The same, with the body as JSON. */
   json(request: Request): Promise<unknown>;
 }
@@ -41,7 +28,7 @@ export function openApi(values: Values): Api {
   const urls = values.get(url, ["http://127.0.0.1:7401"]);
   const bearer = values.get(token);
   const timeoutMs = values.get(timeout);
-  const call = async (request: Request): Promise<Reply> => {
+  const call = async (request: Request): Promise<HttpReply> => {
     const writes = request.method !== "GET";
     let failure = new CommandError(exitCodes.unavailable, "no URL given");
     for (const base of urls) {
@@ -86,43 +73,30 @@ async function send(
   target: URL,
   request: Request,
   bearer: string | undefined,
-  deadlineMs: number,
-): Promise<Reply | CommandError> {
+  timeoutMs: number,
+): Promise<HttpReply | CommandError> {
+  const { method, body } = request;
   const headers = {
     ...request.headers,
     ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
   };
   try {
-    const response = await fetch(target, {
-      method: request.method,
-      headers,
-      redirect: "error",
-      signal: AbortSignal.timeout(deadlineMs),
-      ...(request.body === undefined ? {} : { body: Buffer.from(request.body) }),
-    });
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: new Uint8Array(await response.arrayBuffer()),
-    };
+    return await httpRequest(target, { method, headers, timeoutMs, ...(body === undefined ? {} : { body }) });
   } catch (error) {
-    const nothingSent = connectionFailure(error) === "nothing sent";
-    const what = causeCode(error) || (error instanceof Error ? error.message : String(error));
-    if (nothingSent)
-      return new CommandError(
-        exitCodes.unavailable,
-        `${target.origin}: ${what}: is a cluster running there?`,
-      );
-    return new CommandError(exitCodes.unknown, `${target.origin}: no whole answer (${what})`);
+    if (!(error instanceof HttpFailure)) throw error;
+    const what = `${target.origin}: ${error.message}`;
+    if (!error.connected)
+      return new CommandError(exitCodes.unavailable, `${what}: is a cluster running there?`);
+    return new CommandError(exitCodes.unknown, `${what}: no whole answer came`);
   }
 }
 
-function refusal(reply: Reply, writes: boolean): CommandError {
+function refusal(reply: HttpReply, writes: boolean): CommandError {
   const problem = problemOf(reply);
   return new CommandError(exitCodeOf(reply.status, problem, writes), describeProblem(reply.status, problem));
 }
 
-function problemOf(reply: Reply): Problem {
+function problemOf(reply: HttpReply): Problem {
   try {
     const parsed: unknown = JSON.parse(new TextDecoder().decode(reply.body));
     return typeof parsed === "object" && parsed !== null ? parsed : {};

@@ -66,28 +66,3 @@ export function describeProblem(status: number, problem: Problem): string {
   const outcome = problem.outcome === undefined ? "" : ` (${problem.outcome.replaceAll("_", " ")})`;
   return `${code}${detail === undefined || detail === "" ? "" : `: ${detail}`}${outcome}`;
 }
-
-/**
- * What is known after the connection failed. Refused or never made: nothing was sent. Broken later: the
- * server may have done it.
- */
-export function connectionFailure(error: unknown): "nothing sent" | "unknown" {
-  const notSent = [
-    "ECONNREFUSED",
-    "ENOTFOUND",
-    "EAI_AGAIN",
-    "EHOSTUNREACH",
-    "ENETUNREACH",
-    "UND_ERR_CONNECT_TIMEOUT",
-  ];
-  return notSent.includes(causeCode(error)) ? "nothing sent" : "unknown";
-}
-
-/** The system's code of a failed connection, through fetch's wrapping; empty when there is none. */
-export function causeCode(error: unknown): string {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  // Several addresses tried in turn: they failed alike, or the first one tells enough.
-  const one = cause instanceof AggregateError ? cause.errors[0] : cause;
-  const code = typeof one === "object" && one !== null && "code" in one ? one.code : undefined;
-  return typeof code === "string" ? code : "";
-}

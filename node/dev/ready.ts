@@ -1,4 +1,5 @@
 /** Whether a cluster is whole, asked over HTTP as anybody could. @module */
+import { httpRequest } from "../http-request.ts";
 
 export interface Readiness {
   readonly ready: boolean;
@@ -60,14 +61,14 @@ function isWhole(shard: unknown): boolean {
   );
 }
 
-/** The real fetch, with a bearer token where the cluster asks for one. */
+/** Over the network, with a bearer token where the cluster asks for one. */
 export function httpFetch(token: string | undefined): Fetch {
   const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
   return async (url) => {
     try {
-      const response = await fetch(url, { headers, signal: AbortSignal.timeout(2000) });
-      const text = await response.text();
-      return { ok: response.ok, body: text.startsWith("{") ? JSON.parse(text) : undefined };
+      const { status, body } = await httpRequest(new URL(url), { method: "GET", headers, timeoutMs: 2000 });
+      const text = new TextDecoder().decode(body);
+      return { ok: status === 200, body: text.startsWith("{") ? JSON.parse(text) : undefined };
     } catch {
       // Not listening yet, or busy starting.
       return undefined;
