@@ -17,6 +17,7 @@ import {
   type Input,
   type Message,
   type ProgressStatus,
+  type ReadState,
   type Ready,
   type Role,
   type SnapshotMeta,
@@ -24,6 +25,7 @@ import {
 } from "./types.ts";
 
 const noMessages: readonly Message[] = [];
+const noReads: readonly ReadState[] = [];
 
 /** Committed entries handed out for applying. */
 interface Applying {
@@ -298,8 +300,8 @@ export class Core {
     const { sendNow, sendAfterSync, toSelf } = this.#takeMessages();
     const votes = hardState !== undefined && !sameTermAndVote(hardState, this.#handedOut);
     if (hardState !== undefined) this.#handedOut = hardState;
-    const readStates = raft.readStates;
-    if (readStates.length > 0) raft.readStates = [];
+    const readStates = raft.readStates.length > 0 ? raft.readStates : noReads;
+    if (readStates !== noReads) raft.readStates = [];
     raft.reads.close();
     raft.log.acceptWrite();
     const ack = this.#makeAck(snapshot, toSelf);
@@ -344,15 +346,16 @@ export class Core {
     readonly toSelf: readonly Message[];
   } {
     const raft = this.#raft;
-    const { messages, afterWrite } = raft;
-    if (messages.length > 0) raft.messages = [];
-    if (afterWrite.length > 0) raft.afterWrite = [];
+    const messages = raft.messages.length > 0 ? raft.messages : noMessages;
+    const afterWrite = raft.afterWrite.length > 0 ? raft.afterWrite : noMessages;
+    // What is handed out is the host's: nothing more may be pushed onto it.
+    if (messages !== noMessages) raft.messages = [];
+    if (afterWrite !== noMessages) raft.afterWrite = [];
     const toSelf = afterWrite.filter((message) => message.to === raft.id);
     const toOthers =
       toSelf.length === 0 ? afterWrite : afterWrite.filter((message) => message.to !== raft.id);
     if (sameTermAndVote(raft, this.#durable)) return { sendNow: messages, sendAfterSync: toOthers, toSelf };
-    const sendAfterSync = messages.length === 0 ? toOthers : messages.concat(toOthers);
-    return { sendNow: noMessages, sendAfterSync, toSelf };
+    return { sendNow: noMessages, sendAfterSync: messages.concat(toOthers), toSelf };
   }
 
   #makeAck(snapshot: SnapshotMeta | undefined, toSelf: readonly Message[]): AppendAck {
