@@ -13,6 +13,7 @@ import type { Command, Io } from "./command.ts";
 import { commands } from "./commands.ts";
 import { CommandError, exitCodes } from "./outcome.ts";
 import { config } from "./settings.ts";
+import { packageVersion } from "./version.ts";
 
 /** What `run` needs of the process. */
 export interface Invocation {
@@ -51,6 +52,7 @@ async function parseAndRun(invocation: Invocation): Promise<number> {
     .description("A sharded, replicated key-value store")
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
+    .version(packageVersion(), "--version", "print the version")
     .helpCommand(false);
   for (const command of commands) {
     addCommand(program, command, (args, flags) => {
