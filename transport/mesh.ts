@@ -79,6 +79,7 @@ export class Mesh implements Transport {
   #watched: ReadonlySet<Address> = new Set();
   #heartbeatBody: () => Uint8Array | undefined = () => undefined;
   #beats = 0;
+  #beatSentMs = 0;
   #cancelBeat: Cancel;
   #local: { readonly channel: Channel; readonly body: Uint8Array }[] = [];
   #flushScheduled = false;
@@ -370,7 +371,7 @@ export class Mesh implements Transport {
     this.stats.noRespondersReceived++;
     const nowMs = this.#clock.nowMs();
     const { wire, connectedAtMs } = this.#main;
-    if (!this.#peers.noResponders(address, nowMs, wire.epoch, nowMs - connectedAtMs)) return;
+    if (!this.#peers.noResponders(address, this.#beatSentMs, wire.epoch, nowMs - connectedAtMs)) return;
     this.#emit({ kind: "peer_absent", address });
   }
 
@@ -407,6 +408,7 @@ export class Mesh implements Transport {
     });
     if (body === undefined) return false;
     const { clusterName } = this.#options;
+    this.#beatSentMs = this.#clock.nowMs();
     for (const peer of this.#watched) {
       // "No responders" comes to our own inbox, as if from the peer: the subject says who is missing.
       const reply = packetSubject("main", clusterName, this.self, peer);

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect, createServer, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -48,7 +48,8 @@ export function findNatsServer(): string | undefined {
 
 /**
  * Starts a nats-server for development and tests. It has a process group of its own, so that a Ctrl-C in
- * the terminal does not reach it before the nodes (R35), and is killed when this process exits.
+ * the terminal does not reach it before the nodes (R35), and does not outlive this process, however that
+ * ends.
  * @throws Error when there is no nats-server program, or it does not come up
  */
 export async function startNatsServer(options: NatsServerOptions = {}): Promise<NatsServer> {
@@ -60,13 +61,14 @@ export async function startNatsServer(options: NatsServerOptions = {}): Promise<
   const directory = options.storeDir ?? mkdtempSync(join(tmpdir(), "kvorum-nats-"));
   const configPath = join(directory, "nats-server.conf");
   writeFileSync(configPath, configuration(port, directory, options));
-  const server = new OwnNatsServer(
-    program,
-    configPath,
-    port,
-    options.storeDir === undefined ? directory : undefined,
-  );
-  await server.restart();
+  const temporary = options.storeDir === undefined ? directory : undefined;
+  const server = new OwnNatsServer(program, configPath, port, temporary);
+  try {
+    await server.restart();
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
   return server;
 }
 
@@ -89,9 +91,7 @@ class OwnNatsServer implements NatsServer {
   readonly #configPath: string;
   readonly #temporary: string | undefined;
   #child: ChildProcess | undefined;
-  readonly #killAtExit = (): void => {
-    this.#child?.kill("SIGKILL");
-  };
+  #watchdog: ChildProcess | undefined;
 
   constructor(program: string, configPath: string, port: number, temporary: string | undefined) {
     this.#program = program;
@@ -99,7 +99,6 @@ class OwnNatsServer implements NatsServer {
     this.port = port;
     this.url = `nats://127.0.0.1:${port}`;
     this.#temporary = temporary;
-    process.on("exit", this.#killAtExit);
   }
 
   get pid(): number | undefined {
@@ -108,15 +107,20 @@ class OwnNatsServer implements NatsServer {
 
   async restart(): Promise<void> {
     if (this.#child !== undefined) return;
+    if (await listens(this.port)) throw new Error(`port ${this.port} is taken already`);
     const child = spawn(this.#program, ["-c", this.#configPath], { detached: true, stdio: "ignore" });
     this.#child = child;
+    child.unref();
+    this.#watchdog = child.pid === undefined ? undefined : watch(child.pid);
     let failure: string | undefined;
     child.once("error", (error) => {
       failure = error.message;
     });
     child.once("exit", (code, signal) => {
       failure ??= `it ended (${signal ?? code})`;
-      if (this.#child === child) this.#child = undefined;
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      this.#watchdog?.kill("SIGKILL");
     });
     for (let tries = 0; tries < 500 && failure === undefined; tries++) {
       if (await listens(this.port)) return;
@@ -132,7 +136,6 @@ class OwnNatsServer implements NatsServer {
 
   async stop(): Promise<void> {
     await this.#end("SIGTERM");
-    process.off("exit", this.#killAtExit);
     if (this.#temporary !== undefined) rmSync(this.#temporary, { recursive: true, force: true });
   }
 
@@ -147,6 +150,22 @@ class OwnNatsServer implements NatsServer {
     stop.abort();
     await gone;
   }
+}
+
+/**
+ * A process that waits for the end of its input, which comes when this process is gone, even by `kill -9`,
+ * and then kills the server: nobody else would.
+ */
+function watch(pid: number): ChildProcess {
+  const watchdog = spawn("/bin/sh", ["-c", `cat >/dev/null; kill -9 ${pid}`], {
+    detached: true,
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+  watchdog.on("error", () => {});
+  watchdog.stdin.on("error", () => {});
+  watchdog.unref();
+  if (watchdog.stdin instanceof Socket) watchdog.stdin.unref();
+  return watchdog;
 }
 
 function listens(port: number): Promise<boolean> {

@@ -20,25 +20,35 @@ export interface NatsOptions {
 const dialTimeoutMs = 2_000;
 const retryEveryMs = 100;
 const closeFlushMs = 500;
+/** Less would cut every packet into crumbs. */
+const maxPayloadBytesMin = 16 * 1024;
 
 /**
- * Connects to NATS. The first connect is retried until it succeeds or is given up; after that the client
+ * Connects to NATS, once per call; every wire is a connection of its own. The first connect is retried until it succeeds or is given up; after that the client
  * reconnects by itself for ever.
  * @throws Error, with the last failure as its cause, when given up
  */
 export async function connectNats(options: NatsOptions): Promise<Wire> {
+  const { servers, logger, signal } = options;
   const giveUpMs = performance.now() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     try {
-      return new NatsWire(await connect(connectionOptions(options)), options.logger);
+      signal?.throwIfAborted();
+      return wireOf(await connect(connectionOptions(options)), logger);
     } catch (error) {
-      const over = options.signal?.aborted === true || performance.now() + retryEveryMs >= giveUpMs;
-      if (over) {
-        throw new Error(`no connection to NATS at ${options.servers.join(", ")}`, { cause: error });
-      }
+      const over = signal?.aborted === true || performance.now() + retryEveryMs >= giveUpMs;
+      if (over) throw new Error(`no connection to NATS at ${servers.join(", ")}`, { cause: error });
+      if (tries === 1) logger.warn({ err: error, servers }, "NATS does not answer yet");
     }
-    await delay(retryEveryMs, undefined, { ref: true });
+    await delay(retryEveryMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
   }
+}
+
+async function wireOf(connection: NatsConnection, logger: Logger): Promise<Wire> {
+  const maxPayloadBytes = connection.info?.max_payload ?? 0;
+  if (maxPayloadBytes >= maxPayloadBytesMin) return new NatsWire(connection, logger, maxPayloadBytes);
+  await connection.close();
+  throw new Error(`the NATS server's max_payload is ${maxPayloadBytes}, below ${maxPayloadBytesMin}`);
 }
 
 /**
@@ -70,10 +80,10 @@ class NatsWire implements Wire {
   readonly #logger: Logger;
   readonly #statusHandlers = new Set<(connected: boolean) => void>();
 
-  constructor(connection: NatsConnection, logger: Logger) {
+  constructor(connection: NatsConnection, logger: Logger, maxPayloadBytes: number) {
     this.#connection = connection;
     this.#logger = logger;
-    this.#maxPayloadBytes = connection.info?.max_payload ?? 1024 * 1024;
+    this.#maxPayloadBytes = maxPayloadBytes;
     void this.#followStatus();
     void connection.closed().then((error) => {
       this.#setConnected(false);

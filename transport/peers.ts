@@ -60,16 +60,17 @@ export class PeerTable {
 
   /**
    * Takes in a "no responders" for `address`.
+   * @param sentMs - when the last heartbeat left: the way of the answers does not count as time of absence
    * @param connectedForMs - age of our connection
    * @returns true when it makes the peer absent: once, until it is heard again
    */
-  noResponders(address: Address, nowMs: number, epoch: number, connectedForMs: number): boolean {
+  noResponders(address: Address, sentMs: number, epoch: number, connectedForMs: number): boolean {
     const peer = this.#peers.get(address);
     if (peer === undefined || peer.absent) return false;
     if (peer.heardEpoch !== epoch || connectedForMs < this.#rule.minConnectionAgeMs) return false;
-    if (peer.noResponders === 0) peer.firstNoRespondersMs = nowMs;
+    if (peer.noResponders === 0) peer.firstNoRespondersMs = sentMs;
     peer.noResponders++;
-    if (peer.noResponders < 3 || nowMs - peer.firstNoRespondersMs < this.#rule.leaseMs) return false;
+    if (peer.noResponders < 3 || sentMs - peer.firstNoRespondersMs < this.#rule.leaseMs) return false;
     peer.absent = true;
     return true;
   }

@@ -1,0 +1,96 @@
+import { expect } from "vitest";
+import type { RpcResult } from "../rpc.ts";
+import { bytes, type Cases, text } from "./bench.ts";
+
+/** Requests and answers. */
+export const callCases: Cases = {
+  "answers calls, by number and by name, late ones and to itself too": async (at) => {
+    const a = await at.rpcNode({ self: "1" });
+    const b = await at.rpcNode({ self: "2" });
+    const later: (() => void)[] = [];
+    for (const { rpc } of [a, b]) {
+      rpc.serve(7, (from, body, reply) => reply(bytes(`${from.address}:${text(body)}`)));
+      rpc.serve("slow", (_, body, reply) => later.push(() => reply(new Uint8Array(body))));
+    }
+    const results: Record<string, RpcResult> = {};
+    const call = (key: string, to: string, method: number | string): void =>
+      a.rpc.call(to, method, bytes(key), 30_000, (result) => {
+        results[key] = result;
+      });
+    call("far", "2", 7);
+    call("self", "1", 7);
+    call("slow", "2", "slow");
+    call("unserved", "2", "nothing of this name");
+    await at.until(() => later.length === 1 && Object.keys(results).length === 3, "the quick ones");
+    for (const reply of later) reply();
+    await at.until(() => "slow" in results, "the slow one");
+    const answered = (key: string): string => {
+      const result = results[key];
+      return result?.ok ? text(result.body) : JSON.stringify(result);
+    };
+    expect(answered("far")).toBe("1:far");
+    expect(answered("self")).toBe("1:self");
+    expect(answered("slow")).toBe("slow");
+    expect(results["unserved"]).toEqual({ ok: false, reason: "unreachable", sent: true });
+    expect(a.rpc.pending).toBe(0);
+  },
+  "R24: a failed call says whether it can have left": async (at) => {
+    const limits = { windowBytes: 20_000, minWindowBytes: 20_000 };
+    const a = await at.rpcNode({ self: "1", limits });
+    const b = await at.rpcNode({ self: "2", limits });
+    b.rpc.serve(1, () => {});
+    const results: RpcResult[] = [];
+    const call = (to: string, size: number, timeoutMs: number): void =>
+      a.rpc.call(to, 1, new Uint8Array(size), timeoutMs, (result) => results.push(result));
+    call("2", 1, 20);
+    await at.until(() => results.length === 1, "the timeout");
+    call("9", 19_000, 30_000);
+    call("9", 19_000, 30_000);
+    call("2", a.mesh.maxMessageBytes, 30_000);
+    expect(results).toHaveLength(1);
+    await at.until(() => results.length === 3, "the refusals");
+    await at.kill();
+    await at.until(() => results.length === 4, "the break");
+    call("2", 1, 30_000);
+    await at.until(() => results.length === 5, "the refusal");
+    expect(results).toEqual([
+      { ok: false, reason: "timeout", sent: true },
+      { ok: false, reason: "too_busy", sent: false },
+      { ok: false, reason: "too_large", sent: false },
+      { ok: false, reason: "disconnected", sent: true },
+      { ok: false, reason: "disconnected", sent: false },
+    ]);
+    expect(a.rpc.stats.failed).toEqual({
+      timeout: 1,
+      unreachable: 0,
+      too_busy: 1,
+      disconnected: 2,
+      too_large: 1,
+    });
+  },
+  "calls fail when the peer's process is gone or replaced, and late answers change nothing": async (at) => {
+    const absence = { leaseMs: 40, minConnectionAgeMs: 60 };
+    const a = await at.rpcNode({ self: "1", heartbeatMs: 20, absence });
+    const first = await at.rpcNode({ self: "2", boot: "first", heartbeatMs: 20 });
+    const replies: (() => void)[] = [];
+    first.rpc.serve(1, (_, __, reply) => replies.push(() => reply(bytes("late"))));
+    a.mesh.heartbeat(["2"], () => bytes("x"));
+    first.mesh.heartbeat(["1"], () => bytes("x"));
+    await at.until(() => a.mesh.lastHeardMs("2") !== undefined, "the peer");
+    const results: RpcResult[] = [];
+    a.rpc.call("2", 1, bytes("x"), 30_000, (result) => results.push(result));
+    await at.until(() => replies.length === 1, "the request");
+    const second = await at.rpcNode({ self: "2", boot: "second", heartbeatMs: 20 });
+    second.mesh.heartbeat(["1"], () => bytes("x"));
+    await at.until(() => results.length === 1, "the replacement");
+    for (const reply of replies) reply();
+    await at.until(() => a.mesh.stats.dropped.stale_boot > 0, "the late answer");
+    await Promise.all([first.mesh.close(), second.mesh.close()]);
+    a.rpc.call("2", 1, bytes("x"), 30_000, (result) => results.push(result));
+    await at.until(() => results.length === 2, "the absence");
+    expect(results).toEqual([
+      { ok: false, reason: "unreachable", sent: true },
+      { ok: false, reason: "unreachable", sent: true },
+    ]);
+  },
+};
