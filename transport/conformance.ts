@@ -1,9 +1,9 @@
 import { describe, it } from "vitest";
 import { Bench, type WireWorld } from "./conformance/bench.ts";
-import { callCases } from "./conformance/calls.ts";
-import { packetCases } from "./conformance/packets.ts";
-import { peerCases } from "./conformance/peers.ts";
-import { windowCases } from "./conformance/windows.ts";
+import { callCases } from "./conformance/calls.conformance.ts";
+import { packetCases } from "./conformance/packets.conformance.ts";
+import { peerCases } from "./conformance/peers.conformance.ts";
+import { windowCases } from "./conformance/windows.conformance.ts";
 
 /** What every pair of `Mesh` and `Wire` must keep to; run over each kind of wire. */
 export function transportConformance(name: string, makeWorld: () => Promise<WireWorld>): void {
