@@ -33,13 +33,6 @@ export interface ConfirmedRead extends SentRead {
   readonly index: number;
 }
 
-/** What a sleeping follower keeps faith with (R20). */
-export interface Faith {
-  readonly leader: ReplicaId;
-  readonly term: number;
-  readonly boot: BootId;
-}
-
 /** The empty map every non-leader shows. */
 const noProgress: ReadonlyMap<ReplicaId, ProgressStatus> = new Map();
 
@@ -63,8 +56,6 @@ export class Group implements GroupView {
 
   /** Sleeping groups get no ticks (R20). */
   quiesced = false;
-  /** Set on a sleeping follower. */
-  faith: Faith | undefined;
   /** Set on a sleeping leader: nodes that were gone and not known to be level. */
   asleepWithout: ReadonlySet<NodeId> = new Set();
   /** Asked to sleep and not where the leader believes: its next heartbeat response says so. */

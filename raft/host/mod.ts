@@ -4,7 +4,8 @@
  */
 export { defaultLimits, defaultTiming, type HostLimits, type HostTiming } from "./config.ts";
 export type { MakeCore } from "./core-config.ts";
-export { Host, type HostOptions, type HostStats } from "./host.ts";
+export { Host } from "./host.ts";
+export type { HostOptions, HostStats } from "./options.ts";
 export type {
   GroupHost,
   GroupView,

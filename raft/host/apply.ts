@@ -1,0 +1,108 @@
+import {
+  type ConfChange,
+  ConfChangeError,
+  type ConfState,
+  decodeConfChange,
+  type Entry,
+  type Ready,
+} from "#raft/core";
+import { invariant } from "#runtime";
+import { OverlayBatch } from "#storage";
+import type { Group } from "./group.ts";
+import { confirmRead, serveReads } from "./reads.ts";
+import { appliedRow, appliedValue } from "./rows.ts";
+import type { Shared } from "./shared.ts";
+
+type Answer = () => void;
+
+/**
+ * Applies what is committed, for all groups in one unsynced batch, and answers. Early: entries that were
+ * durable before this turn's write, so that their answers leave before the sync; late: those that this turn's
+ * write has made durable (R2).
+ */
+export function applyCommitted(shared: Shared, ready: readonly Group[], when: "early" | "late"): void {
+  let tx: OverlayBatch | undefined;
+  const answers: Answer[] = [];
+  for (const group of ready) {
+    const duties = group.ready;
+    if (duties === undefined || group.installing) continue;
+    const entries = partOf(duties, when);
+    if (entries.length > 0) {
+      tx ??= new OverlayBatch(shared.options.engine);
+      applyEntries(shared, group, entries, tx, answers);
+    }
+    if (when === "early") for (const read of duties.readStates) confirmRead(group, read.context, read.index);
+  }
+  if (tx !== undefined && tx.size > 0) shared.writeUnsynced(tx.batch);
+  for (const answer of answers) answer();
+  for (const group of ready) if (!group.installing) serveReads(group);
+}
+
+function partOf(duties: Ready, when: "early" | "late"): readonly Entry[] {
+  if (duties.snapshot !== undefined) return when === "early" ? [] : duties.committed;
+  const stable = duties.stableIndex;
+  const last = duties.committed[duties.committed.length - 1];
+  if (last === undefined || last.index <= stable) return when === "early" ? duties.committed : [];
+  return duties.committed.filter((entry) => (when === "early") === entry.index <= stable);
+}
+
+function applyEntries(
+  shared: Shared,
+  group: Group,
+  entries: readonly Entry[],
+  tx: OverlayBatch,
+  answers: Answer[],
+): void {
+  let { conf } = group.log.applied;
+  for (const entry of entries) {
+    invariant(entry.index === group.log.applied.index + 1, `group ${group.group}: applied out of order`);
+    let results: readonly unknown[] = [];
+    if (entry.kind === "conf") {
+      results = [applyConfChange(shared, group, entry, tx)];
+      conf = group.core.conf;
+    } else if (entry.data.length > 0) results = group.machine.apply(entry, tx);
+    group.log.setApplied({ index: entry.index, term: entry.term, conf });
+    queueAnswer(group, entry, results, answers);
+  }
+  shared.stats.entriesApplied += entries.length;
+  tx.put("meta", appliedRow(group.group), appliedValue(group.log.applied));
+}
+
+/** @returns whether the change is in force; a void one changes nothing, on every replica alike */
+function applyConfChange(shared: Shared, group: Group, entry: Entry, tx: OverlayBatch): boolean {
+  const change = decodeConfChange(entry.data);
+  const conf = nextConf(group, change);
+  const accepted = conf !== undefined && group.machine.applyConfChange(entry, change, conf, tx);
+  if (accepted) group.core.applyConfChange(change);
+  shared.peersDirty = true;
+  return accepted;
+}
+
+/** Undefined for a change that this configuration cannot take, since an earlier one was void. */
+function nextConf(group: Group, change: ConfChange): ConfState | undefined {
+  try {
+    return group.core.previewConfChange(change);
+  } catch (error) {
+    if (error instanceof ConfChangeError) return undefined;
+    throw error;
+  }
+}
+
+function queueAnswer(group: Group, entry: Entry, results: readonly unknown[], answers: Answer[]): void {
+  const waiter = group.waiters.get(entry.index);
+  if (waiter === undefined) return;
+  group.waiters.delete(entry.index);
+  const { done, term } = waiter;
+  if (term !== entry.term) {
+    answers.push(() => {
+      for (const answer of done) answer({ kind: "dropped" });
+    });
+    return;
+  }
+  invariant(done.length === results.length, `group ${group.group}: an entry's results are not one a command`);
+  answers.push(() => {
+    for (const [i, answer] of done.entries()) {
+      answer({ kind: "applied", result: results[i], index: entry.index });
+    }
+  });
+}
