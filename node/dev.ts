@@ -10,6 +10,7 @@ import { constants, tmpdir } from "node:os";
 import { join, resolve as resolvePath } from "node:path";
 import { type NodeExit, NodeProcess, stopFd } from "./dev/child.ts";
 import { type Marker, natsFolder, nodePaths, readMarker, rotateLog, wipe, writeMarker } from "./dev/data.ts";
+import { DevFailure } from "./dev/failure.ts";
 import { type DevPlan, type DevWishes, planDev, restartDelayMs } from "./dev/plan.ts";
 import { portsInUse } from "./dev/ports.ts";
 import { checkReady, httpFetch } from "./dev/ready.ts";
@@ -100,9 +101,6 @@ async function demandPorts(plan: DevPlan): Promise<void> {
     `port ${used.join(", ")} on 127.0.0.1 is in use, perhaps by another cluster: stop it, or give another ${flag}`,
   );
 }
-
-/** The flags are right, but this machine cannot run it now: one line, exit code 1. */
-export class DevFailure extends Error {}
 
 interface Member {
   readonly name: string;

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { startNatsServer } from "#transport";
 import { type Source, UsageError, type Values } from "../config.ts";
-import { DevFailure, type DevOptions, runDev } from "../dev.ts";
+import { DevFailure } from "../dev/failure.ts";
+import { type DevOptions, runDev } from "../dev.ts";
 import type { Run } from "./command.ts";
 import { CommandError, exitCodes } from "./outcome.ts";
 import * as set from "./settings.ts";

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { UsageError } from "../config.ts";
+import { DevFailure } from "./failure.ts";
 import type { HeldData } from "./plan.ts";
 
 const markerName = "dev.json";
@@ -14,8 +15,11 @@ export interface Marker extends HeldData {
   readonly pid: number;
 }
 
-/** @returns undefined when nothing is there yet
- *  @throws UsageError when it holds something that `dev` has not made, or a running `dev` uses it */
+/**
+ * @returns undefined when nothing is there yet
+ * @throws UsageError when it holds something that `dev` has not made
+ * @throws DevFailure while a running `dev` uses it
+ */
 export function readMarker(directory: string): Marker | undefined {
   if (!existsSync(directory) || readdirSync(directory).length === 0) return undefined;
   const path = join(directory, markerName);
@@ -32,7 +36,7 @@ export function readMarker(directory: string): Marker | undefined {
   }
   if (marker.format !== 1) throw new UsageError(`${path} is of another version of Kvorum`);
   if (isRunningDev(marker.pid)) {
-    throw new UsageError(`--data ${directory} is in use by the dev cluster with process id ${marker.pid}`);
+    throw new DevFailure(`--data ${directory} is in use by the dev cluster with process id ${marker.pid}`);
   }
   return marker;
 }
