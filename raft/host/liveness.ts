@@ -73,8 +73,9 @@ export class Liveness {
     return this.#suspected.has(node);
   }
 
+  /** By its heartbeats, not by any packet: a node whose disk hangs keeps those back (R8). */
   lastHeardMs(node: NodeId): number | undefined {
-    return this.#transport.lastHeardMs(addressOf(node));
+    return this.#beats.get(node)?.atMs;
   }
 
   /** Nobody listens at this address. @returns the node when that is news */
