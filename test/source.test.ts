@@ -10,6 +10,7 @@ describe("what a source imports", () => {
     { name: "on the way", source: 'const a = await import("./a.ts");', want: ["./a.ts"] },
     { name: "in a comment", source: '// import { a } from "#x";\n/* import "#y"; */', want: [] },
     { name: "in a text", source: "const a = 'import \"#x\"';", want: [] },
+    { name: "in a program within a text", source: 'run(`\n  import a from "#x";\n`);', want: [] },
     { name: "two in a row", source: 'import a from "a";\nimport b from "b";', want: ["a", "b"] },
   ])("$name", ({ source, want }) => {
     expect(importsOf(source)).toEqual(want);

@@ -7,7 +7,7 @@
 
 /** Names of all modules a source imports, re-exports from, or loads with `import()`. */
 export function importsOf(source: string): string[] {
-  const code = scan(source, "keep texts");
+  const code = scan(source, "keep names");
   const patterns = [
     /(?:^|[;}\n])\s*(?:import|export)\b[^;"'`()]*?\bfrom\s*["']([^"']+)["']/g,
     /(?:^|[;}\n])\s*import\s*["']([^"']+)["']/g,
@@ -21,13 +21,13 @@ export function withoutTexts(source: string): string {
   return scan(source, "drop texts");
 }
 
-function scan(source: string, mode: "keep texts" | "drop texts"): string {
+function scan(source: string, mode: "keep names" | "drop texts"): string {
   let out = "";
   let at = 0;
   /** Depth of braces inside each open template's expression, outermost first. */
   const templates: number[] = [];
   const text = (end: number): void => {
-    out += mode === "keep texts" ? source.slice(at, end) : '""';
+    out += mode === "keep names" && namesModule(out) ? source.slice(at, end) : '""';
     at = end;
   };
   while (at < source.length) {
@@ -53,6 +53,11 @@ function scan(source: string, mode: "keep texts" | "drop texts"): string {
     }
   }
   return out;
+}
+
+/** Whether the text that comes next is the name of a module: others may hold whole programs. */
+function namesModule(before: string): boolean {
+  return /\b(?:from|import|import\s*\()\s*$/.test(before.slice(-40));
 }
 
 function indexOrEnd(source: string, what: string, from: number): number {
