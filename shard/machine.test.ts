@@ -1,10 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { type Condition, encode, encodeFloor, type KvOperation } from "#proto";
+import { type Condition, encode, encodeConfContext, encodeFloor, type KvOperation } from "#proto";
 import type { ConfState } from "#raft/core";
 import { InvariantError } from "#runtime";
 import { OverlayBatch } from "#storage";
 import { encodeEntry, stampMicrosMax } from "./entry.ts";
-import { encodeConfContext } from "./membership.ts";
 import { MachineRig, rigCommand, rigDescriptor, rigSession } from "./rig.ts";
 import { dataRange, dedupRange } from "./state-rows.ts";
 import { decodeValueRow } from "./value-row.ts";

@@ -3,7 +3,6 @@
  * @module
  */
 export { type FloorResult, type Leadership, ShardStateMachine } from "./machine.ts";
-export { type ConfContext, decodeConfContext, encodeConfContext, rolesOf } from "./membership.ts";
 export { ShardService, type ShardServiceOptions } from "./service.ts";
 export type { ShardReport } from "./shards.ts";
 export { initialRows } from "./state-rows.ts";
