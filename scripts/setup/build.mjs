@@ -23,18 +23,16 @@ const stampName = "dist/.sources.json";
 export function build(root) {
   const sources = listSources(root);
   const stamp = join(root, stampName);
-  const plan = planBuild(readStamp(stamp), sources);
-  if (plan === "nothing") return true;
+  const { compile, stale } = planBuild(readStamp(stamp), sources);
+  if (!compile) return true;
   process.stdout.write("building\n");
-  if (plan === "clean build") rmSync(join(root, "dist"), { recursive: true, force: true });
+  for (const output of stale) rmSync(join(root, output), { force: true });
+  // The compiler writes its output even when it finds errors: what is there then is of no known sources.
+  rmSync(stamp, { force: true });
   const tsc = join(root, "node_modules/.bin/tsc");
   const result = spawnSync(tsc, ["-p", "tsconfig.build.json"], { cwd: root, stdio: "inherit" });
   if (result.error !== undefined) throw result.error;
-  if (result.status !== 0) {
-    // Not only this stamp: the compiler's own would let the next build pass over the errors' files.
-    rmSync(stamp, { force: true });
-    return false;
-  }
+  if (result.status !== 0) return false;
   const command = join(root, "dist/node/main.js");
   if (existsSync(command)) chmodSync(command, 0o755);
   mkdirSync(join(root, "dist"), { recursive: true });

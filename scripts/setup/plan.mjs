@@ -130,11 +130,16 @@ export function isYes(answer) {
  * What the build has to do, from the sources' listing of the last build and of now.
  * @param {Readonly<Record<string, string>> | undefined} built - path to fingerprint; undefined: never built
  * @param {Readonly<Record<string, string>>} sources
- * @returns {"nothing" | "build" | "clean build"} a source that went away leaves an output that must not stay
+ * @returns {{ compile: boolean, stale: string[] }} `stale`: outputs whose source went away and that must
+ *   not stay. Only they are removed, since a cluster may be running from the others.
  */
 export function planBuild(built, sources) {
-  if (built === undefined) return "clean build";
-  const gone = Object.keys(built).some((path) => !(path in sources));
-  if (gone) return "clean build";
-  return Object.entries(sources).some(([path, print]) => built[path] !== print) ? "build" : "nothing";
+  if (built === undefined) return { compile: true, stale: [] };
+  const gone = Object.keys(built).filter((path) => !(path in sources));
+  const changed = Object.entries(sources).some(([path, print]) => built[path] !== print);
+  const stems = gone.map((path) => `dist/${path.replace(/\.ts$/, "")}`);
+  return {
+    compile: changed || gone.length > 0,
+    stale: stems.flatMap((stem) => [`${stem}.js`, `${stem}.d.ts`]),
+  };
 }

@@ -84,12 +84,18 @@ describe("getting a nats-server", () => {
 
 describe("what has to be built", () => {
   it.each([
-    { name: "never built", built: undefined, sources: { a: "1" }, want: "clean build" },
-    { name: "as it was", built: { a: "1" }, sources: { a: "1" }, want: "nothing" },
-    { name: "one changed", built: { a: "1" }, sources: { a: "2" }, want: "build" },
-    { name: "one came", built: { a: "1" }, sources: { a: "1", b: "1" }, want: "build" },
-    { name: "one went", built: { a: "1", b: "1" }, sources: { a: "1" }, want: "clean build" },
+    { name: "never built", built: undefined, sources: { a: "1" }, want: true },
+    { name: "as it was", built: { a: "1" }, sources: { a: "1" }, want: false },
+    { name: "one changed", built: { a: "1" }, sources: { a: "2" }, want: true },
+    { name: "one came", built: { a: "1" }, sources: { a: "1", b: "1" }, want: true },
   ])("$name", ({ built, sources, want }) => {
-    expect(planBuild(built, sources)).toBe(want);
+    expect(planBuild(built, sources)).toEqual({ compile: want, stale: [] });
+  });
+
+  it("what a source left behind goes, and nothing else", () => {
+    expect(planBuild({ "a.ts": "1", "b/c.ts": "1" }, { "a.ts": "1" })).toEqual({
+      compile: true,
+      stale: ["dist/b/c.js", "dist/b/c.d.ts"],
+    });
   });
 });
