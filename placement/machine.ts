@@ -111,11 +111,9 @@ export function isOrphan(
   replica: ReplicaId,
   confVersion: number,
 ): string | undefined {
-  if (group === placementGroup) return undefined;
   if (state.retired.has(group)) return `shard ${group} is no more`;
-  const row = state.shards.get(group);
-  if (row === undefined) return undefined;
-  const { descriptor } = row;
+  const descriptor = group === placementGroup ? state.own : state.shards.get(group)?.descriptor;
+  if (descriptor === undefined) return undefined;
   if (descriptor.replicas.some((r) => r.replicaId === replica)) return undefined;
   const epoch = { version: descriptor.epoch.version, confVersion };
   return isNewerEpoch(descriptor.epoch, epoch)

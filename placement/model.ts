@@ -111,8 +111,10 @@ export function buildModel(input: ModelInput): Model {
   };
 }
 
-function buildNodes(input: ModelInput): Map<NodeId, NodeModel> {
-  const { nowMs, state, book, settings } = { ...input, settings: input.state.settings };
+/** What is known of the nodes alone; cheap. */
+export function buildNodes(input: ModelInput): Map<NodeId, NodeModel> {
+  const { nowMs, state, book } = input;
+  const { settings } = state;
   const ages = new Map<NodeId, number>();
   for (const id of state.nodes.keys()) {
     ages.set(id, nowMs - (book.get(id)?.lastHeardMs ?? input.termStartMs));
@@ -122,12 +124,15 @@ function buildNodes(input: ModelInput): Map<NodeId, NodeModel> {
   );
   const offsets = new Map(live.map((id) => [id, clockOffset(book.get(id) as HeardNode)]));
   const off = clocksOff(offsets, settings.max_clock_skew_ms);
-  const sharing = neighbours(state);
+  let sharing: Map<NodeId, Set<NodeId>> | undefined;
   const nodes = new Map<NodeId, NodeModel>();
   for (const row of state.nodes.values()) {
     const heard = book.get(row.id);
     const ageMs = ages.get(row.id) ?? 0;
-    const witnesses = live.filter((id) => id !== row.id && sharing.get(row.id)?.has(id) === true);
+    const silent = ageMs >= settings.down_after_ms;
+    // Only a long silence asks for witnesses, and finding them walks all shards.
+    if (silent) sharing ??= neighbours(state);
+    const witnesses = live.filter((id) => id !== row.id && sharing?.get(row.id)?.has(id) === true);
     const liveness = livenessOf({
       ageMs,
       linkLost: row.id !== input.self && input.linkLost(row.id),
@@ -158,8 +163,8 @@ function neighbours(state: PlacementState): Map<NodeId, Set<NodeId>> {
   const sharing = new Map<NodeId, Set<NodeId>>();
   for (const { replicas } of [state.own, ...[...state.shards.values()].map((row) => row.descriptor)]) {
     for (const { nodeId } of replicas) {
-      let others = sharing.get(nodeId);
-      if (others === undefined) sharing.set(nodeId, (others = new Set()));
+      const others = sharing.get(nodeId) ?? new Set<NodeId>();
+      sharing.set(nodeId, others);
       for (const other of replicas) if (other.nodeId !== nodeId) others.add(other.nodeId);
     }
   }
@@ -180,8 +185,8 @@ function gather(nodes: ReadonlyMap<NodeId, NodeModel>): Map<GroupId, Seen> {
   for (const [nodeId, { heard, liveness }] of nodes) {
     if (heard === undefined || liveness !== "up") continue;
     for (const report of heard.replicas.values()) {
-      let seen = groups.get(report.group);
-      if (seen === undefined) groups.set(report.group, (seen = { on: new Map(), term: 0 }));
+      const seen: Seen = groups.get(report.group) ?? { on: new Map(), term: 0 };
+      groups.set(report.group, seen);
       seen.on.set(nodeId, report.replicaId);
       seen.term = Math.max(seen.term, report.term);
       if (report.state !== "leader" || report.lead === undefined) continue;
@@ -248,7 +253,7 @@ export const caughtUpLag = 256;
 export function isCaughtUp(group: GroupModel, replica: ReplicaId): boolean {
   if (group.leader?.replicaId === replica) return true;
   const peer = group.lead?.peers.find((p) => p.replicaId === replica);
-  return peer !== undefined && peer.active && peer.state === "Replicate" && peer.lag <= caughtUpLag;
+  return peer?.active === true && peer.state === "Replicate" && peer.lag <= caughtUpLag;
 }
 
 export function nameOf(model: Model, node: NodeId): string {
