@@ -52,7 +52,8 @@ const testing = /(\.test|conformance|\/crash-[a-z]+)\.ts$|\/conformance\//;
 /** Where time, chance, the process, the network and the disk are real (R37). */
 const real: readonly RegExp[] = [
   /^runtime\/(clock|random)\.ts$/,
-  /^node\/(?!assemble)/,
+  /^node\/(main|start[^/]*|dev|logger|http-request)\.ts$/,
+  /^node\/(cli|dev|start)\//,
   /^router\/http\//,
   /^router\/compat\//,
   /^transport\/nats[^/]*\.ts$/,
