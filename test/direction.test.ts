@@ -52,7 +52,7 @@ const testing = /(\.test|conformance|\/crash-[a-z]+)\.ts$|\/conformance\//;
 /** Where time, chance, the process, the network and the disk are real (R37). */
 const real: readonly RegExp[] = [
   /^runtime\/(clock|random)\.ts$/,
-  /^node\/(main|start[^/]*|dev|logger|http-request)\.ts$/,
+  /^node\/(main|start[^/]*|dev|lifecycle|logger|http-request)\.ts$/,
   /^node\/(cli|dev|start)\//,
   /^router\/http\//,
   /^router\/compat\//,
