@@ -43,6 +43,7 @@ export class Agent {
   readonly #watch: ReplicaWatch;
   #sequence = 0;
   #acknowledged: Acknowledged | undefined;
+  #reachedQuorum = false;
   #inFlight = false;
   #again = false;
   #sentAtMs = Number.NEGATIVE_INFINITY;
@@ -90,6 +91,11 @@ export class Agent {
 
   get clusterVersion(): number {
     return this.#clusterVersion;
+  }
+
+  /** Placement's leader has answered this process: a quorum stood behind it (R30). */
+  get reachedQuorum(): boolean {
+    return this.#reachedQuorum;
   }
 
   /** Placement members, as last told. */
@@ -224,6 +230,7 @@ export class Agent {
     } else {
       this.#watch.acknowledged(replicas, removed, this.#acknowledged === undefined);
       this.#acknowledged = { term: reply.term, sequence };
+      this.#reachedQuorum = true;
     }
     this.#members = reply.members;
     this.#asked = reply.ask;

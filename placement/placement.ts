@@ -122,6 +122,11 @@ export class Placement {
     return this.#leader?.active === true;
   }
 
+  /** Has this process been in touch with a quorum of placement since its start (R30)? */
+  get reachedQuorum(): boolean {
+    return this.#agent.reachedQuorum;
+  }
+
   /** On the leader: the routes it publishes. */
   get routes(): RouteTable | undefined {
     return this.#leader?.table;
