@@ -9,6 +9,8 @@ export type Call =
   | { readonly kind: "put"; readonly value: string; readonly condition?: HistoryCondition }
   | { readonly kind: "delete"; readonly condition?: HistoryCondition }
   | { readonly kind: "get" }
+  /** Of the leader under its lease: linearizable too (R17). */
+  | { readonly kind: "leaderGet" }
   /** Any replica may answer. `minRevision`: the answer must not be older than that revision of the shard. */
   | { readonly kind: "staleGet"; readonly minRevision?: number; readonly maxStalenessMs?: number };
 
@@ -79,6 +81,10 @@ export class History {
   }
 }
 
+export function isRead(call: Call): call is Extract<Call, { kind: "get" | "leaderGet" | "staleGet" }> {
+  return call.kind !== "put" && call.kind !== "delete";
+}
+
 /** Does `condition` hold where the present revision is `revision` (0: absent)? */
 export function conditionHolds(condition: HistoryCondition | undefined, revision: number): boolean {
   if (condition === undefined) return true;
@@ -95,6 +101,7 @@ export function describeOperation(o: Operation): string {
 
 function describeCall(key: string, call: Call): string {
   if (call.kind === "get") return `get ${key}`;
+  if (call.kind === "leaderGet") return `leader get ${key}`;
   if (call.kind === "staleGet") {
     const floor = call.minRevision === undefined ? "" : ` min revision ${call.minRevision}`;
     return `stale get ${key}${floor}`;

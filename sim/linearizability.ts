@@ -123,7 +123,7 @@ class Search {
       this.#takeBack(frame.mark);
       const choice = frame.choices[frame.next++];
       if (choice !== undefined) {
-        this.#state = choice.learnt === undefined ? frame.state : learn(frame.state, choice.learnt);
+        this.#state = choice.learnt === undefined ? frame.state : learn(choice.learnt);
         this.#make(choice);
         return true;
       }

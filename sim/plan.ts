@@ -8,6 +8,7 @@ export interface Mix {
   readonly delete: number;
   readonly conditionalDelete: number;
   readonly get: number;
+  readonly leaderGet: number;
   readonly staleGet: number;
 }
 
@@ -149,6 +150,7 @@ function planMix(random: Random): Mix {
     delete: random.chance(0.4) ? 0 : 1,
     conditionalDelete: random.chance(0.6) ? 0 : 1,
     get: 1 + random.below(5),
+    leaderGet: share(),
     staleGet: share(),
   };
 }

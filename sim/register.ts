@@ -1,4 +1,11 @@
-import { type Answer, type Call, conditionHolds, type HistoryCondition, type Operation } from "./history.ts";
+import {
+  type Answer,
+  type Call,
+  conditionHolds,
+  type HistoryCondition,
+  isRead,
+  type Operation,
+} from "./history.ts";
 
 /** A register with revisions, between two operations. */
 export interface Register {
@@ -73,7 +80,7 @@ export function stepsOf(operations: readonly Operation[], clockDriftMax: number)
       continue;
     }
     const { call } = operation;
-    if (call.kind === "get" || call.kind === "staleGet") continue;
+    if (isRead(call)) continue;
     const revision = call.kind === "put" ? seen.revisions.get(call.value) : undefined;
     if (revision !== undefined) {
       steps.push({ ...stepOf(operation, call, { kind: "put", revision }, clockDriftMax), to: undefined });
@@ -233,6 +240,6 @@ export function after(effect: "put" | "delete", revision: number | undefined, st
 }
 
 /** The register once its unresolved value is known to have `revision`. */
-export function learn(state: Register, revision: number): Register {
+export function learn(revision: number): Register {
   return { present: true, revision, last: revision };
 }

@@ -6,6 +6,7 @@ import {
   describeOperation,
   type History,
   type HistoryCondition,
+  isRead,
   type Operation,
 } from "./history.ts";
 import type { Mix, Plan } from "./plan.ts";
@@ -122,7 +123,7 @@ export class Workload {
           `${port.name} left unanswered: ${describeOperation(operation)}`,
         );
       }
-      end(call.kind === "get" || call.kind === "staleGet" ? { kind: "noAnswer" } : { kind: "unknown" });
+      end({ kind: isRead(call) ? "noAnswer" : "unknown" });
     });
     port.submit(key, call, timeoutMs, (answer) => {
       if (!open && port.disturbances === disturbances && operation.answer?.kind !== "unknown") {
@@ -153,7 +154,8 @@ export class Workload {
       case "conditionalDelete":
         return { kind: "delete", condition: this.#condition(random, key) };
       case "get":
-        return { kind: "get" };
+      case "leaderGet":
+        return { kind };
       default:
         return this.#staleGet(random, key);
     }

@@ -76,7 +76,7 @@ export function watchedCore(Base: CoreClass, group: GroupId, disk: string, monit
       const { storage } = this.#config;
       monitor.see(() => {
         monitor.leaders.leads(group, term, this.id);
-        monitor.committed.elected(group, term, storage.firstIndex(), this.lastIndex, (index) =>
+        monitor.committed.elected(group, term, storage.firstIndex(), storage.lastIndex(), (index) =>
           storage.term(index),
         );
       });

@@ -1,0 +1,254 @@
+import { seededRandom, VirtualClock } from "#runtime";
+import { calmLink, SimNetwork } from "#transport";
+import type { Assembly } from "./assembly.ts";
+import { checkHistory, checkRevisionOrder } from "./checks/linearizable-history.ts";
+import { Violation } from "./checks/violation.ts";
+import { SimCluster } from "./cluster.ts";
+import { History, type Operation } from "./history.ts";
+import type { Mutant } from "./mutants/mutant.ts";
+import { type Plan, planRun } from "./plan.ts";
+import { Trace } from "./trace.ts";
+import { Monitor } from "./watch/monitor.ts";
+import { Workload } from "./workload.ts";
+import type { World } from "./world.ts";
+
+export interface RunOptions {
+  readonly assembly: Assembly;
+  readonly mutant?: Mutant;
+  /** Makes a trace hash; costs time. */
+  readonly hashing?: boolean;
+  /** Changes the plan of the seed. */
+  readonly adjust?: (plan: Plan) => Plan;
+}
+
+export interface RunResult {
+  readonly plan: Plan;
+  readonly violation: Violation | undefined;
+  readonly operations: number;
+  readonly answered: number;
+  /** By kind. */
+  readonly faults: Readonly<Record<string, number>>;
+  readonly elections: number;
+  readonly statesCompared: number;
+  readonly virtualMs: number;
+  readonly events: number;
+  readonly timeline: readonly string[];
+  readonly trace: string | undefined;
+}
+
+/** Events without the time moving: beyond this something feeds itself. */
+const eventsPerMomentMax = 200_000;
+
+/** Runs the whole cluster once, as the seed says. Never throws for a bug in the product: it is the result. */
+export function runSeed(seed: number, options: RunOptions): RunResult {
+  const planned = planRun(seed);
+  const bent = options.mutant?.plan?.(planned) ?? planned;
+  return new Run(options.adjust?.(bent) ?? bent, options).go();
+}
+
+class Run {
+  readonly #plan: Plan;
+  readonly #clock = new VirtualClock();
+  readonly #trace: Trace;
+  readonly #monitor: Monitor;
+  readonly #network: SimNetwork;
+  readonly #cluster: SimCluster;
+  readonly #history = new History();
+  readonly #workload: Workload;
+  #events = 0;
+
+  constructor(plan: Plan, options: RunOptions) {
+    this.#plan = plan;
+    this.#trace = new Trace(options.hashing ?? false);
+    const random = seededRandom(`run/${plan.seed}`);
+    this.#monitor = new Monitor((group, term, replica, disk) => {
+      this.#note(`group ${group} term ${term}: replica ${replica} on ${disk} leads`);
+    });
+    this.#network = new SimNetwork({
+      clock: this.#clock,
+      random: random.fork("network"),
+      maxPayloadBytes: plan.maxPayloadBytes,
+    });
+    const world: World = {
+      plan,
+      clock: this.#clock,
+      random,
+      network: this.#network,
+      trace: this.#trace,
+      monitor: this.#monitor,
+      assembly: options.assembly,
+      mutant: options.mutant,
+    };
+    this.#cluster = new SimCluster(world);
+    this.#workload = new Workload({
+      plan,
+      clock: this.#clock,
+      random: random.fork("workload"),
+      history: this.#history,
+      ports: () => this.#cluster.ports,
+      onAnswer: (operation) => this.#heard(operation),
+    });
+  }
+
+  go(): RunResult {
+    let violation: Violation | undefined;
+    try {
+      this.#phases();
+    } catch (error) {
+      violation = error instanceof Violation ? error : unexpected(error);
+      // What broke first is what the checks saw first.
+      violation = this.#monitor.violation ?? violation;
+    }
+    const { stats } = this.#network;
+    const { faults } = this.#cluster;
+    faults.count("messagesLost", stats.lost);
+    faults.count("messagesDuplicated", stats.duplicated);
+    faults.count("messagesReordered", stats.reordered);
+    return {
+      plan: this.#plan,
+      violation,
+      operations: this.#history.operations.length,
+      answered: this.#history.operations.filter(
+        ({ answer }) => answer !== undefined && isCertain(answer.kind),
+      ).length,
+      faults: faults.counts,
+      elections: this.#monitor.leaders.elections,
+      statesCompared: this.#monitor.agreement.statesCompared,
+      virtualMs: this.#clock.nowMs(),
+      events: this.#events,
+      timeline: this.#trace.timeline(),
+      trace: this.#trace.digest(),
+    };
+  }
+
+  #phases(): void {
+    const { electionMaxMs } = this.#plan.timing;
+    const cluster = this.#cluster;
+    cluster.start();
+    this.#sampling();
+    this.#until("the cluster forms", 20_000 + 20 * electionMaxMs, () => cluster.isReady);
+    this.#note("the cluster is ready; load and faults begin");
+    cluster.setNetwork({ ...calmLink, ...this.#plan.network });
+    this.#workload.start();
+    cluster.faults.schedule(this.#plan.faults);
+    this.#advance(this.#plan.faultMs);
+    this.#note("faults end");
+    cluster.heal();
+    this.#until("the cluster heals", 8000 + 20 * electionMaxMs, () => cluster.isReady);
+    this.#advance(200);
+    this.#workload.stop();
+    this.#until("calls end", this.#plan.callTimeoutMs + 2000, () => this.#workload.running === 0);
+    this.#everyShardWorks();
+    this.#until("replicas are level", 8000 + 20 * electionMaxMs, () => cluster.isLevel);
+    cluster.compareStates();
+    cluster.checkTiling();
+    checkHistory(this.#history, (2 * this.#plan.driftPpmMax) / 1_000_000);
+    checkRevisionOrder(this.#history, (key) => this.#cluster.shardOf(key));
+    let stopped = false;
+    cluster.stop(() => {
+      stopped = true;
+    });
+    this.#until("nodes stop", 10_000, () => stopped);
+    this.#throwIfViolated();
+  }
+
+  /** Liveness: with nothing wrong any more, a write on each key and a read through each process succeed. */
+  #everyShardWorks(): void {
+    const call = 5000 + 10 * this.#plan.timing.electionMaxMs;
+    let open = 0;
+    const failures: string[] = [];
+    for (const [i, key] of this.#workload.keys.entries()) {
+      for (const [j, port] of this.#cluster.ports.entries()) {
+        const isWrite = j === i % this.#cluster.ports.length;
+        open += 1;
+        const asked = isWrite
+          ? ({ kind: "put", value: `v${this.#history.operations.length}:1` } as const)
+          : ({ kind: "get" } as const);
+        this.#workload.call(port, "last", key, asked, call, ({ answer }) => {
+          open -= 1;
+          if (answer === undefined || !isCertain(answer.kind))
+            failures.push(`${port.name} ${asked.kind} ${key}: ${answer?.kind}`);
+        });
+      }
+    }
+    this.#until("the last calls end", call + 2000, () => open === 0);
+    if (failures.length > 0)
+      throw new Violation("liveness", `with all faults over: ${failures.slice(0, 5).join("; ")}`);
+  }
+
+  #sampling(): void {
+    let looks = 0;
+    const look = (): void => {
+      this.#cluster.checkTiling();
+      looks += 1;
+      if (looks % 4 === 0) this.#cluster.compareStates();
+      this.#clock.after(250, look);
+    };
+    this.#clock.after(250, look);
+  }
+
+  /** Lets virtual time pass. */
+  #advance(durationMs: number): void {
+    const endMs = this.#clock.nowMs() + durationMs;
+    while (this.#step(endMs));
+    this.#clock.advance(endMs - this.#clock.nowMs());
+  }
+
+  /** Lets time pass until `holds`, looked at every few ms; it must within `boundMs`. */
+  #until(what: string, boundMs: number, holds: () => boolean): void {
+    const endMs = this.#clock.nowMs() + boundMs;
+    while (!holds()) {
+      if (this.#clock.nowMs() >= endMs) {
+        throw new Violation(
+          "liveness",
+          `${what}: not within ${boundMs} ms. ${this.#cluster.describeReadiness()}`,
+        );
+      }
+      this.#advance(5);
+    }
+  }
+
+  #momentMs = -1;
+  #momentEvents = 0;
+
+  #step(untilMs: number): boolean {
+    if (!this.#clock.step(untilMs)) return false;
+    this.#events += 1;
+    this.#throwIfViolated();
+    const nowMs = this.#clock.nowMs();
+    if (nowMs !== this.#momentMs) {
+      this.#momentMs = nowMs;
+      this.#momentEvents = 0;
+    }
+    this.#momentEvents += 1;
+    if (this.#momentEvents > eventsPerMomentMax)
+      throw new Violation("time goes on", `${eventsPerMomentMax} events at ${nowMs} ms`);
+    return true;
+  }
+
+  #throwIfViolated(): void {
+    if (this.#monitor.violation !== undefined) throw this.#monitor.violation;
+  }
+
+  #heard(operation: Operation): void {
+    const { answer } = operation;
+    // The last answers belong into the timeline of a failure; all of them into the hash.
+    if (answer !== undefined && !isCertain(answer.kind))
+      this.#note(`${operation.client} ${operation.call.kind} ${operation.key}: ${answer.kind}`);
+  }
+
+  #note(text: string): void {
+    this.#trace.note(this.#clock.nowMs(), text);
+  }
+}
+
+function isCertain(kind: string): boolean {
+  return kind !== "unknown" && kind !== "noAnswer" && kind !== "notApplied";
+}
+
+function unexpected(error: unknown): Violation {
+  return new Violation(
+    "no unexpected exception",
+    error instanceof Error ? (error.stack ?? error.message) : String(error),
+  );
+}

@@ -1,0 +1,259 @@
+import { type GroupId, groupRow, metaTags } from "#proto";
+import { Core } from "#raft/core";
+import type { StateMachine } from "#raft/host";
+import { type Clock, invariant, type Random } from "#runtime";
+import { type CrashOptions, type Engine, MemoryDisk, openMemory } from "#storage";
+import type { Wire } from "#transport";
+import type { NodeParts, NodeProcess, Seams } from "./assembly.ts";
+import type { Answer, Call } from "./history.ts";
+import type { Place } from "./mutants/mutant.ts";
+import { NodeClock } from "./node-clock.ts";
+import { submitTo } from "./router-port.ts";
+import { SimLogger } from "./sim-logger.ts";
+import { tracedWire } from "./traced-wire.ts";
+import { watchedCore } from "./watch/watched-core.ts";
+import { WatchedEngine } from "./watch/watched-engine.ts";
+import { hashOfRows, WatchedMachine } from "./watch/watched-machine.ts";
+import type { Port } from "./workload.ts";
+import { clusterName, type World } from "./world.ts";
+
+/** One start of a node: everything that dies with its process. */
+interface Boot {
+  readonly clock: NodeClock;
+  readonly wires: readonly Wire[];
+  readonly engine: Engine;
+  readonly machines: Map<GroupId, StateMachine>;
+  process: NodeProcess | undefined;
+}
+
+export interface SimNodeOptions {
+  readonly world: World;
+  readonly name: string;
+  readonly bootstrap: boolean;
+  /** It stopped itself (R8), or was refused at joining. */
+  readonly onEnded: (why: string) => void;
+}
+
+/** A machine with a disk, and the node's process on it while it runs. */
+export class SimNode implements Port {
+  readonly name: string;
+  readonly #options: SimNodeOptions;
+  readonly #random: Random;
+  #disk: MemoryDisk;
+  #wipes = 0;
+  #starts = 0;
+  #boot: Boot | undefined;
+  disturbances = 0;
+  /** On the disk of a healthy machine. */
+  readonly #syncDelayMs: () => number;
+
+  constructor(options: SimNodeOptions) {
+    this.#options = options;
+    this.name = options.name;
+    const { plan, random } = options.world;
+    this.#random = random.fork(`node ${options.name}`);
+    const syncs = this.#random.fork("syncs");
+    const micros = plan.syncMsMax * 1000;
+    this.#syncDelayMs = () => (micros === 0 ? 0 : syncs.below(micros + 1) / 1000);
+    this.#disk = this.#newDisk();
+  }
+
+  get disk(): MemoryDisk {
+    return this.#disk;
+  }
+
+  /** Names this disk for ever: after a wipe it is another. */
+  get diskName(): string {
+    return this.#wipes === 0 ? this.name : `${this.name}/wiped${this.#wipes}`;
+  }
+
+  get clock(): NodeClock | undefined {
+    return this.#boot?.clock;
+  }
+
+  get process(): NodeProcess | undefined {
+    return this.#boot?.process;
+  }
+
+  get isUp(): boolean {
+    return this.#boot !== undefined;
+  }
+
+  get alive(): boolean {
+    return this.#boot?.process !== undefined;
+  }
+
+  get paused(): boolean {
+    return this.#boot?.clock.paused ?? false;
+  }
+
+  submit(key: string, call: Call, timeoutMs: number, done: (answer: Answer) => void): void {
+    const router = this.#boot?.process?.router;
+    invariant(router !== undefined, "calls go to nodes that are up");
+    submitTo(router, key, call, timeoutMs, done);
+  }
+
+  // ---- life
+
+  start(): void {
+    if (this.#boot !== undefined) return;
+    const { world, bootstrap } = this.#options;
+    this.#starts += 1;
+    const { plan, network, trace, assembly, monitor, mutant } = world;
+    const random = this.#random.fork(`start ${this.#starts}`);
+    const place: Place = { node: this.name, start: this.#starts, random };
+    const clock = new NodeClock(world.clock, random.fork("clock"), {
+      driftPpm: random.below(2 * plan.driftPpmMax + 1) - plan.driftPpmMax,
+      wallOffsetMicros: random.below(2000 * plan.wallOffsetMsMax + 1) - 1000 * plan.wallOffsetMsMax,
+      pollMicrosMax: plan.pollMicrosMax,
+    });
+    const nowMs = (): number => world.clock.nowMs();
+    const newWire = (): Wire => {
+      const wire = tracedWire(network.wire(this.name), this.name, trace, nowMs);
+      return mutant?.wire?.(wire, place) ?? wire;
+    };
+    const wires = [newWire(), newWire()] as const;
+    const watched = new WatchedEngine(openMemory(this.#disk, { clock }), this.diskName, monitor);
+    const engine = mutant?.engine?.(watched, place) ?? watched;
+    const boot: Boot = { clock, wires, engine: watched, machines: new Map(), process: undefined };
+    this.#boot = boot;
+    const seen: Clock = mutant?.clock?.(clock, place) ?? clock;
+    const parts: NodeParts = {
+      name: this.name,
+      cluster: clusterName,
+      wire: wires[0],
+      bulkWire: wires[1],
+      clock: seen,
+      random,
+      logger: new SimLogger({
+        name: this.name,
+        trace,
+        nowMs,
+        onBug: (violation) => monitor.report(violation),
+      }),
+      ...(bootstrap
+        ? { bootstrap: { shards: plan.shards, replicas: plan.replicas, partition: plan.partition } }
+        : {}),
+      engine,
+      timing: plan.timing,
+      limits: plan.limits,
+      seams: this.#seams(boot, place),
+      onFatal: (error) => this.#ended(boot, error.message),
+    };
+    trace.note(nowMs(), `${this.name} starts${this.#starts > 1 ? ` again (${this.#starts})` : ""}`);
+    assembly.node(parts, (result) => {
+      if (this.#boot !== boot) return;
+      if (!result.ok) {
+        this.#ended(boot, result.refusal);
+        return;
+      }
+      boot.process = result.made;
+      trace.note(nowMs(), `${this.name} runs as node ${result.made.nodeId}`);
+    });
+  }
+
+  #ended(boot: Boot, why: string): void {
+    if (this.#boot !== boot) return;
+    const { world, onEnded } = this.#options;
+    world.trace.note(world.clock.nowMs(), `${this.name} ends: ${why}`);
+    // Not from within its own call.
+    world.clock.after(0, () => {
+      if (this.#boot !== boot) return;
+      this.kill({ keep: "all" });
+      onEnded(why);
+    });
+  }
+
+  #seams(boot: Boot, place: Place): Seams {
+    const { monitor, mutant } = this.#options.world;
+    const { diskName } = this;
+    return {
+      makeCore: (config, group) => {
+        const Base = mutant?.core?.(Core, group, place) ?? Core;
+        const Watched = watchedCore(Base, group, diskName, monitor);
+        return new Watched(config);
+      },
+      wrapMachine: (machine, group, replica) => {
+        boot.machines.set(group, machine);
+        const bent = mutant?.machine?.(machine, group, replica, place) ?? machine;
+        return new WatchedMachine(bent, group, this.name, monitor);
+      },
+    };
+  }
+
+  /** The process is gone; `keep` says what of the unsynced the disk still has. */
+  kill(options: CrashOptions): void {
+    const boot = this.#boot;
+    if (boot === undefined) return;
+    this.#boot = undefined;
+    this.disturbances += 1;
+    boot.process?.kill();
+    boot.clock.kill();
+    for (const wire of boot.wires) void wire.close();
+    this.#disk.crash(this.#random.fork(`crash ${this.disturbances}`), options);
+  }
+
+  /** Like SIGSTOP. */
+  pause(): void {
+    const boot = this.#boot;
+    if (boot === undefined) return;
+    this.disturbances += 1;
+    this.#options.world.network.pause(this.name);
+    boot.clock.pause();
+  }
+
+  resume(): void {
+    const boot = this.#boot;
+    if (boot === undefined || !boot.clock.paused) return;
+    this.disturbances += 1;
+    boot.clock.resume();
+    // Timers come before sockets in Node's loop (R15); what waited in the socket is read right after.
+    this.#options.world.clock.after(0, () => this.#options.world.network.resume(this.name));
+  }
+
+  wipe(): void {
+    invariant(this.#boot === undefined, "only a dead machine's disk is taken");
+    this.#wipes += 1;
+    this.#disk = this.#newDisk();
+  }
+
+  /** Ends the process in order. `done` hears how many callbacks it left behind: none, or it leaks. */
+  stop(done: (left: number) => void): void {
+    const boot = this.#boot;
+    if (boot?.process === undefined) {
+      this.kill({ keep: "all" });
+      done(0);
+      return;
+    }
+    boot.process.stop(() => {
+      const left = boot.clock.pending;
+      this.kill({ keep: "all" });
+      done(left);
+    });
+  }
+
+  #newDisk(): MemoryDisk {
+    const disk = new MemoryDisk();
+    disk.faults.syncDelayMs = this.#syncDelayMs;
+    return disk;
+  }
+
+  healDisk(): void {
+    this.#disk.faults.syncDelayMs = this.#syncDelayMs;
+    this.#disk.faults.failSyncs = false;
+    this.#disk.faults.failWrites = false;
+    this.#disk.faults.occupiedBytes = 0;
+  }
+
+  // ---- views
+
+  /** The state of a group as it stands on this disk; undefined while a snapshot is being installed (R4). */
+  stateOf(group: GroupId): { readonly applied: number; readonly hash: string } | undefined {
+    const boot = this.#boot;
+    const view = boot?.process?.host.view(group);
+    const machine = boot?.machines.get(group);
+    if (boot === undefined || view === undefined || machine === undefined) return undefined;
+    if (boot.engine.get("meta", groupRow(metaTags.hostInstalling, group)) !== undefined) return undefined;
+    return { applied: view.applied, hash: hashOfRows(boot.engine, machine.snapshotRanges()) };
+  }
+}
