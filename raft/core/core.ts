@@ -265,9 +265,11 @@ export class Core {
   /**
    * The host applies a committed `conf` entry: from now on the configuration it gives is in force here. To
    * void the entry, do not call this. Call it when the entry is applied, before its `advance` or `applied`.
+   * Nothing happens if a snapshot has come meanwhile: its configuration is newer than the entry.
    * @throws ConfChangeError when the change is impossible
    */
   applyConfChange(change: ConfChange): ConfState {
+    if (this.#raft.log.hasSnapshot()) return this.#raft.conf;
     return this.#raft.applyConfChange(change);
   }
 

@@ -97,6 +97,29 @@ export function answerVote(raft: Raft, message: Message): void {
     raft.electionElapsed = 0;
     raft.vote = message.from;
   } else {
-    raft.send({ kind, to: message.from, term: raft.term, reject: true });
+    rejectVote(raft, message);
   }
+}
+
+/** Rejects a (pre-)vote, and says what is committed, in case the asker has the entry and does not know. */
+export function rejectVote(raft: Raft, message: Message): void {
+  const kind = message.kind === "preVote" ? "preVoteResponse" : "voteResponse";
+  const answer = { kind, to: message.from, term: raft.term, reject: true } as const;
+  const commit = raft.log.committed;
+  const logTerm = raft.config.commitInVotes === false ? undefined : raft.log.term(commit);
+  raft.send(logTerm === undefined ? answer : { ...answer, commit, logTerm });
+}
+
+/**
+ * Takes the commit index of a rejection, whatever its term: that an entry is committed stays true. Without
+ * this a group can be stuck for good: the leader applies the end of a joint configuration, leaves it and
+ * stops leading, and those who have the entry but have not heard of its commitment cannot win a vote, for
+ * which they still ask the outgoing half.
+ */
+export function learnCommit(raft: Raft, { commit, logTerm, reject }: Message): void {
+  if (reject !== true || commit === undefined || logTerm === undefined || raft.role === "leader") return;
+  if (logTerm === 0 || commit <= raft.log.committed || raft.log.term(commit) !== logTerm) return;
+  raft.log.commitTo(commit);
+  // The configuration may change before the votes are counted.
+  if (raft.role !== "follower" && hasUnappliedConfChange(raft)) raft.becomeFollower(raft.term, 0);
 }

@@ -1,6 +1,6 @@
 import { unreachable } from "#runtime";
 import { stepCandidate } from "./candidate.ts";
-import { answerVote, campaignIfAllowed, ignoresVote } from "./election.ts";
+import { answerVote, campaignIfAllowed, ignoresVote, learnCommit, rejectVote } from "./election.ts";
 import { stepFollower } from "./follower.ts";
 import { onForwardedRead, stepLeader } from "./leader.ts";
 import type { Raft } from "./raft.ts";
@@ -32,6 +32,10 @@ export function receive(raft: Raft, message: Message): StepResult {
       return raft.role === "leader" ? onForwardedRead(raft, message) : "not_leader";
     case "forgetLeader":
       return "ignored";
+    case "voteResponse":
+    case "preVoteResponse":
+      learnCommit(raft, message);
+      return message.term > 0 ? stepMessage(raft, message) : "ignored";
     default:
       return message.term > 0 ? stepMessage(raft, message) : "ignored";
   }
@@ -109,15 +113,16 @@ function forgetCampaigningLeader(raft: Raft, message: Message): void {
 
 function answerOlderTerm(raft: Raft, message: Message): StepResult {
   const { kind, from } = message;
-  if ((kind === "append" || kind === "heartbeat") && (raft.config.checkQuorum || raft.config.preVote)) {
-    // Our term moved on in a partition, and neither vote nor pre-vote of ours is heard: this answer moves
+  const { checkQuorum, preVote, leaseMs } = raft.config;
+  if ((kind === "append" || kind === "heartbeat") && (checkQuorum || preVote || leaseMs > 0)) {
+    // Our term moved on in a partition, and nobody hears our votes, whose leader is well: this answer moves
     // the leader's term on, so that we do not stay stuck.
     raft.send({ kind: "appendResponse", to: from, index: 0 });
     return "ok";
   }
   if (kind === "preVote") {
     // Else a candidate behind in its log but ahead of others in term could block both (etcd).
-    raft.send({ kind: "preVoteResponse", to: from, term: raft.term, reject: true });
+    rejectVote(raft, message);
     return "ok";
   }
   return "ignored";

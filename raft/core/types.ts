@@ -82,7 +82,10 @@ export interface Message {
   readonly from: number;
   readonly to: number;
   readonly term: number;
-  /** append: the previous entry's; votes: the last entry's; appendResponse: hinted term on rejection. */
+  /**
+   * append: the previous entry's; votes: the last entry's; appendResponse: hinted term on rejection;
+   * vote responses that reject: that of the entry at `commit`.
+   */
   readonly logTerm?: number;
   /**
    * append: the previous entry's; votes: the last entry's; appendResponse: acknowledged or rejected;
@@ -145,6 +148,11 @@ export interface CoreConfig {
   readonly maxCommittedBytesPerReady: number;
   readonly forwardProposals: boolean;
   readonly stepDownOnRemoval: boolean;
+  /**
+   * A rejected (pre-)vote brings the rejecter's commit index, which frees a candidate that cannot win under a
+   * configuration that the others have left already (raft-rs does so, etcd does not). Default true.
+   */
+  readonly commitInVotes?: boolean;
   readonly validateConfChanges: boolean;
   /**
    * What `validateConfChanges` does with a change that is illegal or comes while another is pending:
@@ -185,7 +193,7 @@ export type Input =
   | { readonly kind: "contact"; readonly nowMs: number }
   /** Async storage: the write of the Ready that carried `ack` is durable. In order of the Readys. */
   | { readonly kind: "appended"; readonly ack: AppendAck }
-  /** Async storage: everything up to `index` is applied. */
+  /** Async storage: everything up to `index` is applied; entries that a snapshot has jumped over, too. */
   | { readonly kind: "applied"; readonly index: number };
 
 /**

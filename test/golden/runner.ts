@@ -329,6 +329,7 @@ function goldenConfig(id: number, applied: number, preVote: boolean, storage: Go
     maxCommittedBytesPerReady: Number.POSITIVE_INFINITY,
     forwardProposals: true,
     stepDownOnRemoval: false,
+    commitInVotes: false,
     validateConfChanges: true,
     invalidConfChange: "blank",
     asyncStorage: false,
