@@ -17,6 +17,7 @@ import {
   addressOf,
   type BootId,
   type ClusterId,
+  type GroupId,
   isName,
   type NodeId,
   type NodeInfo,
@@ -64,7 +65,7 @@ export interface AssembleOptions {
   /** For tests: other cores and state machines in the places of ours. */
   readonly seams?: {
     readonly makeCore?: MakeCore;
-    readonly wrapMachine?: (machine: StateMachine) => StateMachine;
+    readonly wrapMachine?: (machine: StateMachine, group: GroupId) => StateMachine;
   };
 }
 
@@ -268,7 +269,7 @@ export class AssembledNode {
       factory: {
         make: (group) => {
           const machine = group === placementGroup ? this.placement.make() : this.shards.make(group);
-          return machine === undefined ? undefined : (seams?.wrapMachine?.(machine) ?? machine);
+          return machine === undefined ? undefined : (seams?.wrapMachine?.(machine, group) ?? machine);
         },
       },
       onFatal: (error) => this.#fatal(error),
