@@ -1,4 +1,4 @@
-import type { GroupId, NodeId, ReplicaId } from "#proto";
+import type { GroupId, NodeId } from "#proto";
 import type { Core, CoreConfig } from "#raft/core";
 import type { GroupHost, StateMachine } from "#raft/host";
 import type { RouteCache, Router } from "#router/routing";
@@ -10,7 +10,7 @@ import type { LimitsPlan, TimingPlan } from "./plan.ts";
 /** Places where a node's parts can be watched, or be made wrong on purpose, without a flag in the product. */
 export interface Seams {
   readonly makeCore: (config: CoreConfig, group: GroupId) => Core;
-  readonly wrapMachine: (machine: StateMachine, group: GroupId, replica: ReplicaId) => StateMachine;
+  readonly wrapMachine: (machine: StateMachine, group: GroupId) => StateMachine;
 }
 
 export interface ProcessParts {

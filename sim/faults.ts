@@ -1,6 +1,6 @@
 import type { Random } from "#runtime";
 import type { Links } from "./links.ts";
-import type { Fault, FaultKind, Target } from "./plan-faults.ts";
+import type { Fault, Target } from "./plan-faults.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { World } from "./world.ts";
 

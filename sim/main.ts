@@ -5,8 +5,8 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { realClock } from "#runtime";
-import { mutants } from "./mutants/mod.ts";
 import { hunt } from "./mutants/hunt.ts";
+import { mutants } from "./mutants/mod.ts";
 import { productAssembly } from "./product.ts";
 import { describeFailure, describePlan } from "./report.ts";
 import { runSeed } from "./run.ts";
@@ -30,7 +30,12 @@ function main(): number {
   if (values.mutants === true) return showMutants(from, seeds ?? 300, values.only);
   const minutes = values.minutes === undefined ? undefined : Number(values.minutes);
   if (minutes !== undefined && !(minutes > 0)) throw new Error("--minutes: expected a number above 0");
-  return search(from, seeds ?? (minutes === undefined ? 10 : Number.POSITIVE_INFINITY), minutes, values.verbose === true);
+  return search(
+    from,
+    seeds ?? (minutes === undefined ? 10 : Number.POSITIVE_INFINITY),
+    minutes,
+    values.verbose === true,
+  );
 }
 
 function search(from: number, seeds: number, minutes: number | undefined, verbose: boolean): number {
@@ -48,7 +53,10 @@ function search(from: number, seeds: number, minutes: number | undefined, verbos
     operations += result.operations;
     for (const [kind, count] of Object.entries(result.faults)) faults[kind] = (faults[kind] ?? 0) + count;
     trace = result.trace;
-    if (verbose) say(`${describePlan(result.plan)}: ${result.operations} operations, ${result.events} events, ${Math.round(clock.nowMs() - startMs)} ms`);
+    if (verbose)
+      say(
+        `${describePlan(result.plan)}: ${result.operations} operations, ${result.events} events, ${Math.round(clock.nowMs() - startMs)} ms`,
+      );
     if (result.violation === undefined) continue;
     failed += 1;
     say(describeFailure(result));
@@ -68,7 +76,11 @@ function showMutants(from: number, seedsMax: number, only: string | undefined): 
   for (const mutant of chosen) {
     const found = hunt(mutant, { from, seedsMax, assembly: productAssembly });
     if (found === undefined) missed += 1;
-    say(found === undefined ? `mutant ${mutant.name}: missed` : `mutant ${mutant.name}: caught (seed ${found.seed})`);
+    say(
+      found === undefined
+        ? `mutant ${mutant.name}: missed`
+        : `mutant ${mutant.name}: caught (seed ${found.seed})`,
+    );
   }
   return missed === 0 ? 0 : 1;
 }

@@ -1,5 +1,5 @@
-import { seededRandom, VirtualClock } from "#runtime";
 import { describe, expect, it } from "vitest";
+import { seededRandom, VirtualClock } from "#runtime";
 import { NodeClock, type NodeClockOptions } from "./node-clock.ts";
 
 function make(options: Partial<NodeClockOptions> = {}) {

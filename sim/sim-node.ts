@@ -44,6 +44,8 @@ export class SimNode implements Port {
   #starts = 0;
   #boot: Boot | undefined;
   disturbances = 0;
+  /** Those with a call under way; their connection breaks with the process. */
+  readonly #callers = new Set<(answer: undefined) => void>();
   /** On the disk of a healthy machine. */
   readonly #syncDelayMs: () => number;
 
@@ -87,10 +89,16 @@ export class SimNode implements Port {
     return this.#boot?.clock.paused ?? false;
   }
 
-  submit(key: string, call: Call, timeoutMs: number, done: (answer: Answer) => void): void {
-    const router = this.#boot?.process?.router;
-    invariant(router !== undefined, "calls go to nodes that are up");
-    submitTo(router, key, call, timeoutMs, done);
+  submit(key: string, call: Call, timeoutMs: number, done: (answer: Answer | undefined) => void): void {
+    const boot = this.#boot;
+    invariant(boot?.process !== undefined, "calls go to nodes that are up");
+    this.#callers.add(done);
+    submitTo(boot.process.router, key, call, timeoutMs, (answer) => {
+      // What a process says while it is being killed, nobody hears.
+      if (this.#boot !== boot) return;
+      this.#callers.delete(done);
+      done(answer);
+    });
   }
 
   // ---- life
@@ -173,9 +181,9 @@ export class SimNode implements Port {
         const Watched = watchedCore(Base, group, diskName, monitor);
         return new Watched(config);
       },
-      wrapMachine: (machine, group, replica) => {
+      wrapMachine: (machine, group) => {
         boot.machines.set(group, machine);
-        const bent = mutant?.machine?.(machine, group, replica, place) ?? machine;
+        const bent = mutant?.machine?.(machine, group, place) ?? machine;
         return new WatchedMachine(bent, group, this.name, monitor);
       },
     };
@@ -191,6 +199,9 @@ export class SimNode implements Port {
     boot.clock.kill();
     for (const wire of boot.wires) void wire.close();
     this.#disk.crash(this.#random.fork(`crash ${this.disturbances}`), options);
+    const callers = [...this.#callers];
+    this.#callers.clear();
+    for (const lost of callers) lost(undefined);
   }
 
   /** Like SIGSTOP. */

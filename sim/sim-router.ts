@@ -32,7 +32,7 @@ export class SimRouter implements Port {
     return this.#boot?.process;
   }
 
-  submit(key: string, call: Call, timeoutMs: number, done: (answer: Answer) => void): void {
+  submit(key: string, call: Call, timeoutMs: number, done: (answer: Answer | undefined) => void): void {
     const router = this.#boot?.process?.router;
     invariant(router !== undefined, "calls go to routers that are up");
     submitTo(router, key, call, timeoutMs, done);

@@ -4,7 +4,11 @@ import { Trace } from "./trace.ts";
 it("keeps the last lines, oldest first", () => {
   const trace = new Trace(false, 3);
   for (let i = 0; i < 5; i++) trace.note(i, `line ${i}`);
-  expect(trace.timeline().map((line) => line.trim())).toEqual(["2.000 line 2", "3.000 line 3", "4.000 line 4"]);
+  expect(trace.timeline().map((line) => line.trim())).toEqual([
+    "2.000 line 2",
+    "3.000 line 3",
+    "4.000 line 4",
+  ]);
   expect(trace.digest()).toBeUndefined();
 });
 

@@ -17,7 +17,8 @@ export interface Port {
   /** Changes whenever the process behind it dies or sleeps: what was asked before may go unanswered. */
   readonly disturbances: number;
   readonly alive: boolean;
-  submit(key: string, call: Call, timeoutMs: number, done: (answer: Answer) => void): void;
+  /** `done` hears undefined when the connection breaks. */
+  submit(key: string, call: Call, timeoutMs: number, done: (answer: Answer | undefined) => void): void;
 }
 
 export interface WorkloadOptions {
@@ -104,6 +105,7 @@ export class Workload {
     const { clock, history, onAnswer } = this.#options;
     const operation = history.begin(client, key, call, clock.nowMs());
     const { disturbances } = port;
+    const lost: Answer = { kind: isRead(call) ? "noAnswer" : "unknown" };
     this.#running += 1;
     let open = true;
     const end = (answer: Answer): void => {
@@ -123,9 +125,9 @@ export class Workload {
           `${port.name} left unanswered: ${describeOperation(operation)}`,
         );
       }
-      end({ kind: isRead(call) ? "noAnswer" : "unknown" });
+      end(lost);
     });
-    port.submit(key, call, timeoutMs, (answer) => {
+    port.submit(key, call, timeoutMs, (answer = lost) => {
       if (!open && port.disturbances === disturbances && operation.answer?.kind !== "unknown") {
         throw new Violation(
           "every call is answered",

@@ -71,7 +71,9 @@ describe("every check has a canary that it must see", () => {
     check.opened(1, 3, "n3");
     check.hardStateSynced("n3", 1, { term: 4, vote: 1, commit: 0 });
     check.recovered("n3", 1, { term: 4, vote: 1, commit: 3 }, 3);
-    expect(() => check.recovered("n3", 1, { term: 4, vote: 0, commit: 3 }, 3)).toThrow("came back with term 4 vote 0");
+    expect(() => check.recovered("n3", 1, { term: 4, vote: 0, commit: 3 }, 3)).toThrow(
+      "came back with term 4 vote 0",
+    );
     expect(() => check.recovered("n3", 1, { term: 4, vote: 1, commit: 2 }, 3)).toThrow("below applied");
     expect(() => check.opened(1, 3, "n3/wiped1")).toThrow("was on n3");
   });

@@ -13,7 +13,10 @@ export interface HuntOptions {
  * counts.
  * @returns undefined when no seed showed it
  */
-export function hunt(mutant: Mutant, options: HuntOptions): { readonly seed: number; readonly result: RunResult } | undefined {
+export function hunt(
+  mutant: Mutant,
+  options: HuntOptions,
+): { readonly seed: number; readonly result: RunResult } | undefined {
   const { from, seedsMax, assembly } = options;
   for (let seed = from; seed < from + seedsMax; seed++) {
     const result = runSeed(seed, { assembly, mutant });

@@ -1,4 +1,4 @@
-import type { GroupId, ReplicaId } from "#proto";
+import type { GroupId } from "#proto";
 import type { StateMachine } from "#raft/host";
 import type { Clock, Random } from "#runtime";
 import type { Engine } from "#storage";
@@ -26,12 +26,7 @@ export interface Mutant {
   readonly plan?: (plan: Plan) => Plan;
   readonly engine?: (engine: Engine, place: Place) => Engine;
   readonly core?: (Base: CoreClass, group: GroupId, place: Place) => CoreClass;
-  readonly machine?: (
-    machine: StateMachine,
-    group: GroupId,
-    replica: ReplicaId,
-    place: Place,
-  ) => StateMachine;
+  readonly machine?: (machine: StateMachine, group: GroupId, place: Place) => StateMachine;
   readonly wire?: (wire: Wire, place: Place) => Wire;
   readonly clock?: (clock: Clock, place: Place) => Clock;
   /** The wiped node comes back under its old name with what this keeps of its disk. */

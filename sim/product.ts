@@ -1,0 +1,84 @@
+import { assembleNode, assembleRouter } from "#node";
+import type { Assembly, NodeParts, ProcessParts } from "./assembly.ts";
+
+/** Nodes and routers put together as in production, over simulated seams. */
+export const productAssembly: Assembly = {
+  node(parts: NodeParts, done) {
+    const {
+      name,
+      cluster,
+      bootstrap,
+      engine,
+      wire,
+      bulkWire,
+      clock,
+      random,
+      logger,
+      timing,
+      limits,
+      seams,
+      onFatal,
+    } = parts;
+    assembleNode(
+      {
+        name,
+        cluster,
+        http: `${name}:80`,
+        labels: { host: name },
+        ...(bootstrap === undefined ? {} : { bootstrap }),
+        engine,
+        wire,
+        bulkWire,
+        clock,
+        random,
+        logger,
+        timing,
+        limits,
+        pid: 1,
+        version: "0.0.0",
+        onFatal,
+        seams,
+      },
+      (result) => {
+        if (!result.ok) {
+          done(result);
+          return;
+        }
+        const { node } = result;
+        const { nodeId, host, router, routes } = node;
+        done({
+          ok: true,
+          made: {
+            nodeId,
+            host,
+            router,
+            routes,
+            ready: () => node.ready(),
+            stop: (stopped) => node.stop({ handOver: false }, stopped),
+            kill: () => node.kill(),
+          },
+        });
+      },
+    );
+  },
+
+  router(parts: ProcessParts, done) {
+    const { cluster, wire, clock, random, logger } = parts;
+    assembleRouter({ cluster, wire, clock, random, logger }, (assembled) => {
+      const { router, routes } = assembled;
+      done({
+        ok: true,
+        made: {
+          router,
+          routes,
+          ready: () => assembled.ready(),
+          stop: (stopped) => {
+            assembled.kill();
+            stopped();
+          },
+          kill: () => assembled.kill(),
+        },
+      });
+    });
+  },
+};
