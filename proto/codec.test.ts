@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { bytesOfHex, hexOf } from "./bytes.ts";
 import { decode, encode, FieldReader, ProtocolError } from "./codec.ts";
+import { announcesOnlyWhatItHolds } from "./token-walk.ts";
 
 /** One value of each type that MessagePack knows, and some borders. */
 const values: readonly unknown[] = [
@@ -100,6 +101,57 @@ describe("MessagePack", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  it("values of every size and kind are believed", () => {
+    const numbers = [
+      0,
+      127,
+      128,
+      255,
+      256,
+      65_535,
+      65_536,
+      2 ** 32,
+      -1,
+      -32,
+      -33,
+      -129,
+      -32_769,
+      -(2 ** 40),
+      0.5,
+    ];
+    const lengths = [0, 1, 15, 16, 31, 32, 255, 256, 65_535, 65_536];
+    const sized = lengths.flatMap((n) => [
+      "x".repeat(n),
+      new Uint8Array(n),
+      new Array(n).fill(1),
+      Object.fromEntries(Array.from({ length: n }, (_, i) => [`k${i}`, i])),
+    ]);
+    const all = [...numbers, ...sized, null, true, false, new Date(0), new Date(1.5e12 + 1), new Date(1e14)];
+    for (const value of all) expect(decode(encode(value))).toEqual(value);
+    expect(decode(encode(all))).toEqual(all);
+  });
+
+  it("random values are believed", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        expect(announcesOnlyWhatItHolds(encode(value))).toBe(true);
+      }),
+    );
+  });
+
+  it.each([
+    { name: "an array of four billion", head: [0xdd, 0xff, 0xff, 0xff, 0xff] },
+    { name: "a map of four billion", head: [0xdf, 0xff, 0xff, 0xff, 0xff] },
+    { name: "an array of 65,535", head: [0xdc, 0xff, 0xff] },
+    { name: "a short array", head: [0x9f] },
+    { name: "a short map", head: [0x8f] },
+  ])("headers that lie take no memory, a thousand nested in each other: $name (R12)", ({ head }) => {
+    const nested = Buffer.concat(Array.from({ length: 1000 }, () => Buffer.from(head)));
+    expect(announcesOnlyWhatItHolds(nested)).toBe(false);
+    expect(() => decode(nested)).toThrow(ProtocolError);
+    expect(() => decode(Buffer.from(head))).toThrow(ProtocolError);
   });
 
   it("works on after an error in the middle", () => {

@@ -1,4 +1,5 @@
 import { Decoder, Encoder } from "@msgpack/msgpack";
+import { announcesOnlyWhatItHolds } from "./token-walk.ts";
 
 /** Bytes from a wire or a disk that do not say what they should. The message names what was expected. */
 export class ProtocolError extends Error {
@@ -18,6 +19,8 @@ export function encode(value: unknown): Uint8Array {
  * @throws ProtocolError when they are not one whole MessagePack value
  */
 export function decode(bytes: Uint8Array): unknown {
+  if (!announcesOnlyWhatItHolds(bytes))
+    throw new ProtocolError("not MessagePack: it announces more than it holds");
   try {
     return decoder.decode(bytes);
   } catch (cause) {
