@@ -136,7 +136,8 @@ export function askAsRouter(
   let welcome: RouterWelcome | undefined;
   return askRepeatedly(parts, { kind: "router" }, timeoutMs, {
     onReply: (reply) => {
-      if (reply.kind !== "router") return false;
+      // A node that has only just begun knows no members yet; a router without any would have nobody to ask.
+      if (reply.kind !== "router" || reply.members.length === 0) return false;
       welcome = reply;
       return true;
     },
