@@ -212,7 +212,8 @@ export class AssembledNode {
   readonly router: Router;
   readonly #options: AssembleOptions;
   readonly #joins: JoinExchange;
-  readonly #members: readonly NodeId[];
+  #members: readonly NodeId[];
+  #cancelSearch: Cancel = () => {};
   #stopped = false;
 
   constructor(options: AssembleOptions, identity: Member, members: readonly NodeId[]) {
@@ -358,7 +359,18 @@ export class AssembledNode {
     this.host.start();
     this.shards.start(this.host);
     this.placement.start();
+    if (this.#seeds().length === 0) this.#findMembers();
     if (identity.wish !== undefined) this.#createPlacement(identity, identity.wish);
+  }
+
+  /** A node that starts again without a replica of placement knows nobody: it asks, as a newcomer does. */
+  #findMembers(): void {
+    const parts = { joins: this.#joins, clock: this.#options.clock };
+    this.#cancelSearch = askAsRouter(parts, Number.POSITIVE_INFINITY, (welcome) => {
+      if (welcome === undefined) return;
+      if (welcome.clusterId !== this.clusterId) this.#metForeign("that lets routers in", welcome.clusterId);
+      else this.#members = welcome.members;
+    });
   }
 
   /** Says "exists" or "tombstone" on every later start, and changes nothing then (R30). */
@@ -393,27 +405,29 @@ export class AssembledNode {
     return this.host.groups().every((group) => this.host.view(group)?.leaderReplica !== undefined);
   }
 
+  /** Gives this node's leaderships to others; `done` runs when none is left to give, or after four seconds. */
+  handOver(done: () => void): void {
+    const { clock } = this.#options;
+    const untilMs = clock.nowMs() + handOverMs;
+    this.#setDraining(true);
+    const poll = (): void => {
+      if (this.#stopped || this.host.leadersToHandOver === 0 || clock.nowMs() >= untilMs) done();
+      else clock.after(handOverPollMs, poll);
+    };
+    poll();
+  }
+
   /**
    * Stops: with `handOver` leaderships go to others first. `done` runs when nothing runs any more; the engine
    * and the wires stay the caller's to close.
    */
   stop(options: { readonly handOver: boolean }, done: () => void): void {
-    if (this.#stopped) return done();
-    if (!options.handOver) return this.#stopNow(done);
-    const { clock } = this.#options;
-    const untilMs = clock.nowMs() + handOverMs;
-    this.#setDraining(true);
-    const poll = (): void => {
-      if (this.#stopped) return done();
-      if (this.host.leadersToHandOver === 0 || clock.nowMs() >= untilMs) return this.#stopNow(done);
-      clock.after(handOverPollMs, poll);
+    const end = (): void => {
+      this.#end(() => this.host.stop());
+      done();
     };
-    poll();
-  }
-
-  #stopNow(done: () => void): void {
-    this.#end(() => this.host.stop());
-    done();
+    if (options.handOver && !this.#stopped) this.handOver(end);
+    else end();
   }
 
   /** As if the process were gone: nothing is called, sent or answered afterwards. */
@@ -424,6 +438,7 @@ export class AssembledNode {
   #end(endHost: () => void): void {
     if (this.#stopped) return;
     this.#stopped = true;
+    this.#cancelSearch();
     this.placement.stop();
     this.routes.close();
     this.router.close();
