@@ -131,11 +131,11 @@ export class SimCluster {
   /** Every process runs and says that it is ready, and every group has a leader. */
   get isReady(): boolean {
     if (!this.#everyone((process) => process.ready())) return false;
+    const { partition, shards } = this.world.plan;
+    // A range keyspace begins as one shard, whatever was asked for: it is split where the data is.
+    const expected = partition === "range" ? 1 : shards;
     const { groups } = this;
-    return (
-      groups.length >= this.world.plan.shards + 1 &&
-      groups.every((group) => this.leaderOf(group) !== undefined)
-    );
+    return groups.length > expected && groups.every((group) => this.leaderOf(group) !== undefined);
   }
 
   #everyone(holds: (process: { ready(): boolean }) => boolean): boolean {

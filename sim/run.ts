@@ -231,10 +231,9 @@ class Run {
   }
 
   #heard(operation: Operation): void {
-    const { answer } = operation;
-    // The last answers belong into the timeline of a failure; all of them into the hash.
-    if (answer !== undefined && !isCertain(answer.kind))
-      this.#note(`${operation.client} ${operation.call.kind} ${operation.key}: ${answer.kind}`);
+    const { answer, call, client, key } = operation;
+    // A timeline full of answers would hide what led to them.
+    this.#trace.mark(this.#clock.nowMs(), `${client} ${call.kind} ${key} ${JSON.stringify(answer)}`);
   }
 
   #note(text: string): void {

@@ -17,6 +17,8 @@ import { hashOfRows, WatchedMachine } from "./watch/watched-machine.ts";
 import type { Port } from "./workload.ts";
 import { clusterName, type World } from "./world.ts";
 
+export const stopGraceMs = 20;
+
 /** One start of a node: everything that dies with its process. */
 interface Boot {
   readonly clock: NodeClock;
@@ -237,9 +239,12 @@ export class SimNode implements Port {
       return;
     }
     boot.process.stop(() => {
-      const left = boot.clock.pending;
-      this.kill({ keep: "all" });
-      done(left);
+      // What waits for the next poll only is no leak.
+      this.#options.world.clock.after(stopGraceMs, () => {
+        const left = boot.clock.pending;
+        this.kill({ keep: "all" });
+        done(left);
+      });
     });
   }
 

@@ -4,6 +4,7 @@ import type { RouterProcess } from "./assembly.ts";
 import type { Answer, Call } from "./history.ts";
 import { NodeClock } from "./node-clock.ts";
 import { submitTo } from "./router-port.ts";
+import { stopGraceMs } from "./sim-node.ts";
 import { SimLogger } from "./sim-logger.ts";
 import { tracedWire } from "./traced-wire.ts";
 import type { Port } from "./workload.ts";
@@ -88,9 +89,11 @@ export class SimRouter implements Port {
       return;
     }
     boot.process.stop(() => {
-      const left = boot.clock.pending;
-      this.kill();
-      done(left);
+      this.#world.clock.after(stopGraceMs, () => {
+        const left = boot.clock.pending;
+        this.kill();
+        done(left);
+      });
     });
   }
 }

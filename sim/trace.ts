@@ -21,6 +21,11 @@ export class Trace {
     if (this.#hashing) this.#mixText(line);
   }
 
+  /** A line for the hash alone. */
+  mark(nowMs: number, text: string): void {
+    if (this.#hashing) this.#mixText(`${nowMs.toFixed(3)} ${text}`);
+  }
+
   /** Adds to the hash alone: a delivered packet, say. */
   feed(nowMs: number, what: string, data: Uint8Array): void {
     if (!this.#hashing) return;
