@@ -57,7 +57,10 @@ interface Link {
   readonly to: NodeId;
 }
 
-/** The shortest chain from a node with the most leaders to one with at least two fewer. */
+/**
+ * The shortest chain from a node with the most leaders to one with at least two fewer; of those it reaches
+ * in as many steps, the one with the fewest.
+ */
 function findChain(
   counts: ReadonlyMap<NodeId, number>,
   led: ReadonlyMap<NodeId, ReadonlyMap<GroupId, Seat>>,
@@ -67,19 +70,32 @@ function findChain(
   for (const [start, most] of byLeaders) {
     if (most - fewest < 2) return undefined;
     const reached = new Map<NodeId, Link | undefined>([[start, undefined]]);
-    const queue = [start];
-    for (let node = queue.shift(); node !== undefined; node = queue.shift()) {
-      if (most - (counts.get(node) ?? 0) >= 2) return linksTo(node, reached);
-      for (const seat of led.get(node)?.values() ?? []) {
-        for (const to of seat.candidates) {
-          if (!counts.has(to) || reached.has(to)) continue;
-          reached.set(to, { seat, from: node, to });
-          queue.push(to);
-        }
-      }
+    for (let level = [start]; level.length > 0; level = nextLevel(level, reached, counts, led)) {
+      const [best] = [...level].sort((a, b) => (counts.get(a) ?? 0) - (counts.get(b) ?? 0) || a - b);
+      if (best !== undefined && most - (counts.get(best) ?? 0) >= 2) return linksTo(best, reached);
     }
   }
   return undefined;
+}
+
+/** Nodes one transfer further, with the transfer that reaches each. */
+function nextLevel(
+  level: readonly NodeId[],
+  reached: Map<NodeId, Link | undefined>,
+  counts: ReadonlyMap<NodeId, number>,
+  led: ReadonlyMap<NodeId, ReadonlyMap<GroupId, Seat>>,
+): NodeId[] {
+  const next: NodeId[] = [];
+  for (const from of level) {
+    for (const seat of led.get(from)?.values() ?? []) {
+      for (const to of seat.candidates) {
+        if (!counts.has(to) || reached.has(to)) continue;
+        reached.set(to, { seat, from, to });
+        next.push(to);
+      }
+    }
+  }
+  return next;
 }
 
 function linksTo(node: NodeId, reached: ReadonlyMap<NodeId, Link | undefined>): Link[] {

@@ -1,0 +1,294 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { encode } from "#proto";
+import type { Entry } from "#raft/core";
+import { VirtualClock } from "#runtime";
+import { type Engine, MemoryDisk, OverlayBatch, openMemory } from "#storage";
+import { type Command, type CommandResult, encodeCommand } from "./commands.ts";
+import { bootstrapReplica, isOrphan, PlacementMachine } from "./machine.ts";
+import { loadState, placementRange } from "./rows.ts";
+
+const nothing = (): void => {};
+
+class Replica {
+  readonly engine: Engine = openMemory(new MemoryDisk());
+  readonly machine: PlacementMachine;
+  readonly events: string[] = [];
+  #index = 10;
+
+  constructor() {
+    const init = bootstrapReplica({
+      clusterId: "c".repeat(32),
+      clusterName: "test",
+      wish: { shards: 4, replicas: 3, partition: "hash" },
+      node: { name: "n1", http: "h:1", labels: {}, version: "1", nonce: "a" },
+      wallMicros: 1_000,
+    });
+    this.write((tx) => init.rows(tx));
+    this.machine = new PlacementMachine({
+      engine: this.engine,
+      clock: new VirtualClock(),
+      onApplied: nothing,
+      onEvent: (event) => this.events.push(event.kind),
+      onLeadership: nothing,
+      onClosed: nothing,
+    });
+  }
+
+  write<T>(change: (tx: OverlayBatch) => T): T {
+    const tx = new OverlayBatch(this.engine);
+    const result = change(tx);
+    this.engine.write(tx.batch, { sync: true }, nothing);
+    return result;
+  }
+
+  /** Applies one entry stamped `stampMicros`. */
+  entry(commands: readonly Command[], stampMicros = 2_000): readonly CommandResult[] {
+    return this.raw(encode([1, stampMicros, commands.map(encodeCommand)]));
+  }
+
+  raw(data: Uint8Array): readonly CommandResult[] {
+    this.#index += 1;
+    const entry: Entry = { index: this.#index, term: 6, kind: "normal", data };
+    return this.write((tx) => this.machine.apply(entry, tx));
+  }
+
+  one(command: Command): CommandResult {
+    return this.entry([command])[0] as CommandResult;
+  }
+
+  rows(): string {
+    const { rows } = this.engine.scan(placementRange, { limit: 10_000 });
+    return rows.map((row) => Buffer.from(row).toString("hex")).join(" ");
+  }
+}
+
+function join(node: string, nonce: string): Command {
+  return { name: "node.join", nonce, node, http: `${node}:1`, labels: {}, version: "1" };
+}
+
+function keyspace(placements: readonly (readonly number[])[]): Command {
+  const bounds = [
+    new Uint8Array(0),
+    ...placements.slice(1).map((_, i) => Uint8Array.of(i + 1)),
+    new Uint8Array(0),
+  ];
+  return {
+    name: "keyspace.create",
+    keyspace: "default",
+    partition: "hash",
+    slots: 256,
+    replicas: 3,
+    bounds,
+    placements,
+    reason: "test",
+  };
+}
+
+function threeNodes(): Replica {
+  const replica = new Replica();
+  replica.entry([join("n2", "b"), join("n3", "c")]);
+  return replica;
+}
+
+describe("joining", () => {
+  it("the same nonce gets the same id; ids are never given twice", () => {
+    const r = new Replica();
+    expect(r.one(join("n2", "b"))).toEqual({ ok: true, value: 2 });
+    expect(r.one(join("n2", "b"))).toEqual({ ok: true, value: 2 });
+    expect(r.one(join("n3", "c"))).toEqual({ ok: true, value: 3 });
+  });
+
+  it("a name that is taken is refused another directory (R1)", () => {
+    const r = new Replica();
+    expect(r.one(join("n1", "other"))).toMatchObject({ ok: false });
+    expect(r.one(join("Bad Name", "x"))).toMatchObject({ ok: false });
+    expect(r.machine.state.nodes.size).toBe(1);
+  });
+});
+
+describe("making a keyspace", () => {
+  it("gives ids, epochs and a first leader, and refuses a second of the name", () => {
+    const r = threeNodes();
+    expect(
+      r.one(
+        keyspace([
+          [2, 1, 3],
+          [3, 1, 2],
+        ]),
+      ),
+    ).toEqual({ ok: true, value: 1 });
+    const [first, second] = [...r.machine.state.shards.values()];
+    expect(first?.descriptor.epoch).toEqual({ version: 1, confVersion: 1 });
+    expect(first?.birth?.leader).toBe(first?.descriptor.replicas[0]?.replicaId);
+    expect(first?.descriptor.replicas.map((x) => x.nodeId)).toEqual([2, 1, 3]);
+    const ids = [first, second].flatMap((s) => s?.descriptor.replicas.map((x) => x.replicaId) ?? []);
+    expect(new Set(ids).size).toBe(6);
+    expect(r.one(keyspace([[1, 2, 3]]))).toMatchObject({ ok: false });
+  });
+
+  it.each([
+    { name: "a node twice", placements: [[1, 1, 2]] },
+    { name: "a node that is not there", placements: [[1, 2, 9]] },
+    { name: "too few", placements: [[1, 2]] },
+    { name: "no shard at all", placements: [] },
+  ])("refuses $name", ({ placements }) => {
+    const r = threeNodes();
+    const before = r.machine.state.counters;
+    expect(r.one(keyspace(placements))).toMatchObject({ ok: false });
+    expect(r.machine.state.counters).toEqual(before);
+  });
+});
+
+describe("reports of memberships (R32)", () => {
+  it("only newer ones are taken, and ranges never come this way", () => {
+    const r = threeNodes();
+    r.one(keyspace([[1, 2, 3]]));
+    const held = r.machine.state.shards.get(1)?.descriptor;
+    if (held === undefined) throw new Error("no shard");
+    const report = (confVersion: number, version = 1): CommandResult =>
+      r.one({
+        name: "shards.report",
+        descriptors: [{ ...held, start: Uint8Array.of(9), epoch: { version, confVersion } }],
+      });
+    expect(report(1)).toEqual({ ok: true, value: 0 });
+    expect(report(3)).toEqual({ ok: true, value: 1 });
+    expect(report(2)).toEqual({ ok: true, value: 0 });
+    expect(report(4, 2)).toEqual({ ok: true, value: 0 });
+    expect(r.machine.state.shards.get(1)?.descriptor.epoch.confVersion).toBe(3);
+    expect(r.machine.state.shards.get(1)?.descriptor.start).toEqual(held.start);
+  });
+});
+
+describe("orphans (R34)", () => {
+  it("only a newer membership without the replica, or a retired shard, condemns it", () => {
+    const r = threeNodes();
+    r.one(keyspace([[1, 2, 3]]));
+    const held = r.machine.state.shards.get(1)?.descriptor;
+    if (held === undefined) throw new Error("no shard");
+    const [gone, ...rest] = held.replicas;
+    const id = gone?.replicaId ?? 0;
+    expect(isOrphan(r.machine.state, 1, id, 1)).toBeUndefined();
+    r.one({
+      name: "shards.report",
+      descriptors: [{ ...held, replicas: rest, epoch: { version: 1, confVersion: 3 } }],
+    });
+    expect(isOrphan(r.machine.state, 1, id, 1)).toMatch(/without replica/);
+    expect(isOrphan(r.machine.state, 1, id, 3)).toBeUndefined();
+    expect(isOrphan(r.machine.state, 77, 5, 1)).toBeUndefined();
+    r.one({ name: "shards.retire", ids: [1], reason: "merged" });
+    expect(isOrphan(r.machine.state, 1, rest[0]?.replicaId ?? 0, 9)).toMatch(/no more/);
+  });
+});
+
+describe("operations", () => {
+  const begin: Command = {
+    name: "operation.begin",
+    kind: "placement_voters",
+    group: 0,
+    reason: "test",
+    steps: [
+      {
+        kind: "conf",
+        changes: [{ kind: "learner", id: -2 }],
+        joint: false,
+        added: [{ replicaId: -2, nodeId: 2 }],
+      },
+      { kind: "caughtUp", replicas: [-2] },
+      { kind: "conf", changes: [{ kind: "voter", id: -2 }], joint: true, added: [] },
+    ],
+  };
+
+  it("new replicas get one id for all their mentions, in the log (R32)", () => {
+    const r = threeNodes();
+    expect(r.one(begin)).toEqual({ ok: true, value: 1 });
+    const steps = r.machine.state.operations.get(1)?.steps;
+    expect(JSON.stringify(steps)).not.toContain("-2");
+    expect(steps?.[1]).toEqual({ kind: "caughtUp", replicas: [2] });
+    expect(r.machine.state.counters.replica).toBe(3);
+  });
+
+  it("one at a time for a group; steps advance one by one; the last ends it", () => {
+    const r = threeNodes();
+    r.one(begin);
+    expect(r.one(begin)).toMatchObject({ ok: false });
+    expect(r.one({ name: "operation.advance", id: 1, at: 2 })).toMatchObject({ ok: false });
+    for (const at of [1, 2, 3])
+      expect(r.one({ name: "operation.advance", id: 1, at })).toMatchObject({ ok: true });
+    expect(r.machine.state.operations.get(1)?.state).toBe("done");
+    expect(r.one({ name: "operation.end", id: 1, state: "failed", detail: "late" })).toMatchObject({
+      ok: false,
+    });
+    expect(r.one(begin)).toMatchObject({ ok: true });
+  });
+});
+
+describe("the log", () => {
+  it("an unknown command stops the replica and changes no row (R11)", () => {
+    const r = new Replica();
+    const before = r.rows();
+    expect(() => r.raw(encode([1, 5_000, [encode(["node.explode", 1])]]))).toThrow(
+      /unknown placement command/,
+    );
+    expect(() => r.raw(encode([9, 5_000, []]))).toThrow(/unknown format/);
+    expect(r.rows()).toBe(before);
+  });
+
+  it("stamps only grow, whatever the leader's clock says", () => {
+    const r = new Replica();
+    r.entry([], 5_000);
+    r.entry([], 3_000);
+    expect(r.machine.state.clockMicros).toBe(5_001);
+  });
+
+  it("settings are checked again at apply", () => {
+    const r = new Replica();
+    expect(r.one({ name: "config.set", changes: { replicas: 4 } })).toMatchObject({ ok: false });
+    expect(r.one({ name: "config.set", changes: { down_after_ms: 1_000 } })).toMatchObject({ ok: false });
+    expect(r.one({ name: "config.set", changes: { replicas: 5 } })).toMatchObject({ ok: true });
+    expect(r.machine.state.settings.replicas).toBe(5);
+  });
+});
+
+const command: fc.Arbitrary<Command> = fc.oneof(
+  fc
+    .record({ node: fc.constantFrom("n1", "n2", "n3", "n4"), nonce: fc.constantFrom("a", "b", "c", "d") })
+    .map((x) => join(x.node, x.nonce)),
+  fc.array(fc.shuffledSubarray([1, 2, 3, 4], { minLength: 3, maxLength: 3 }), { maxLength: 3 }).map(keyspace),
+  fc
+    .record({ id: fc.integer({ min: 1, max: 4 }), down: fc.boolean() })
+    .map((x) => ({ name: "node.liveness" as const, ...x })),
+  fc.constant<Command>({ name: "shards.born", ids: [1, 2] }),
+  fc.integer({ min: 1, max: 3 }).map((id): Command => ({ name: "shards.retire", ids: [id], reason: "r" })),
+  fc.constantFrom(1, 3, 5).map((n): Command => ({ name: "config.set", changes: { replicas: n } })),
+  fc.integer({ min: 0, max: 3 }).map(
+    (group): Command => ({
+      name: "operation.begin",
+      kind: "transfer_leader",
+      group,
+      reason: "r",
+      steps: [{ kind: "transfer", to: 1 }],
+    }),
+  ),
+  fc.integer({ min: 1, max: 3 }).map((id): Command => ({ name: "operation.advance", id, at: 1 })),
+);
+
+it("the same entries give the same rows, and a reload the same state (R38)", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.array(command, { maxLength: 3 }), fc.nat(1e6)), { maxLength: 20 }),
+      (entries) => {
+        const [a, b] = [new Replica(), new Replica()];
+        for (const [commands, stamp] of entries) {
+          expect(a.entry(commands, stamp)).toEqual(b.entry(commands, stamp));
+          // The second one forgets everything but its rows in between.
+          b.machine.load();
+        }
+        expect(a.rows()).toBe(b.rows());
+        expect(loadState(a.engine)).toEqual(a.machine.state);
+        expect(a.events).toEqual(b.events);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
