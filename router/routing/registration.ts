@@ -47,7 +47,7 @@ export class Registration {
     const { cache, rpc } = this.#options;
     const to = this.#target();
     if (to === undefined) {
-      this.#later(everyMs);
+      this.#later(this.#passOver());
       return;
     }
     const request = encodeRegisterRequest({ routes: cache.version, settingsVersion: this.#settingsVersion });
@@ -82,8 +82,10 @@ export class Registration {
     }
   }
 
+  /** Who leads placement, or who its members are, may be old news: other nodes know newer. */
   #passOver(): number {
     this.#rotation += 1;
+    this.#options.cache.refresh();
     return everyMs / 10;
   }
 

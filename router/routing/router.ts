@@ -199,6 +199,8 @@ export class Router {
       cache.refresh();
       refuse("unavailable", "this node does not know yet where the shards are");
     } else if (name === "default") {
+      // It may have been made since, with the word of it lost on the way here.
+      if (cache.ageMs >= knownAbsentMs) cache.refresh();
       refuse("unavailable", "the default keyspace does not exist yet: it waits for its replicas' nodes");
     } else if (cache.ageMs < knownAbsentMs) {
       refuse("no_such_keyspace", `there is no keyspace ${name}`);
