@@ -69,6 +69,7 @@ export interface FaultSetting {
   readonly replicas: number;
   readonly shards: number;
   readonly faultMs: number;
+  readonly windowBytes: number;
   readonly timing: {
     readonly electionMinMs: number;
     readonly electionMaxMs: number;
@@ -104,7 +105,8 @@ function planFault(random: Random, kind: FaultKind, setting: FaultSetting): Faul
     case "partition":
       return planPartition(random, base, nodes);
     case "slowLink": {
-      const bytesPerMs = random.chance(0.5) ? 5 : 1000;
+      // What is under way must be through soon after the fault ends.
+      const bytesPerMs = Math.ceil(setting.windowBytes / (100 + random.below(1000)));
       return {
         ...base,
         kind,

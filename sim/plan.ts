@@ -41,6 +41,8 @@ export interface LimitsPlan {
   readonly maxEntriesBytesPerMessage: number;
   readonly maxInflightMessages: number;
   readonly sliceRows: number;
+  /** Bytes under way to one destination (R28). */
+  readonly windowBytes: number;
 }
 
 /** Everything about a run that is decided before it begins: a function of the seed alone. */
@@ -83,6 +85,7 @@ export function planRun(seed: number, faultMs = 8000): Plan {
   const replicas = nodes >= 5 ? pick(random, [3, 3, 5]) : pick(random, [3, 3, 3, 1]);
   const shards = pick(random, [1, 1, 2, 3, 4, 6, 8, 12, 16, 32]);
   const timing = planTiming(random);
+  const limits = planLimits(random.fork("limits"));
   const kinds = planKinds(random.fork("kinds"));
   return {
     seed,
@@ -98,7 +101,7 @@ export function planRun(seed: number, faultMs = 8000): Plan {
     callTimeoutMs: pick(random, [300, 1000, 2000, 5000]),
     mix: planMix(random.fork("mix")),
     timing,
-    limits: planLimits(random.fork("limits")),
+    limits,
     maxPayloadBytes: pick(random, [1024 * 1024, 1024 * 1024, 16 * 1024]),
     network: planNetwork(random.fork("network"), kinds),
     syncMsMax: pick(random, [0, 0.5, 2, 8]),
@@ -107,7 +110,14 @@ export function planRun(seed: number, faultMs = 8000): Plan {
     pollMicrosMax: pick(random, [0, 20, 200]),
     faultMs,
     faultKinds: kinds,
-    faults: planFaults(random.fork("faults"), kinds, { nodes, replicas, shards, faultMs, timing }),
+    faults: planFaults(random.fork("faults"), kinds, {
+      nodes,
+      replicas,
+      shards,
+      faultMs,
+      timing,
+      windowBytes: limits.windowBytes,
+    }),
   };
 }
 
@@ -139,6 +149,7 @@ function planLimits(random: Random): LimitsPlan {
     maxEntriesBytesPerMessage: pick(random, [500, 20_000, 2 * 1024 * 1024]),
     maxInflightMessages: pick(random, [2, 8, 256]),
     sliceRows: pick(random, [3, 20, 1000]),
+    windowBytes: pick(random, [64 * 1024, 1024 * 1024, 8 * 1024 * 1024]),
   };
 }
 

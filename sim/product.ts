@@ -34,6 +34,10 @@ export const productAssembly: Assembly = {
         logger,
         timing,
         limits,
+        transportLimits: {
+          windowBytes: limits.windowBytes,
+          minWindowBytes: Math.min(limits.windowBytes, 256 * 1024),
+        },
         pid: 1,
         version: "0.0.0",
         onFatal,
