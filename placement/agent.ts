@@ -27,6 +27,8 @@ const reportEveryMs = 500;
 /** Reports asked for in between keep this distance. */
 const reportGapMs = 20;
 const reportTimeoutMs = 1_000;
+/** Until the next try, elsewhere, after a report that nobody took. */
+const retryMs = 100;
 /** A node that did not answer, or does not lead, is not asked again for this long where there are others, ms. */
 const avoidMs = 1_000;
 /** The first leader of a new shard tries again after these, since its peers may not be there yet, ms. */
@@ -159,9 +161,9 @@ export class Agent {
     });
   }
 
-  #later(): void {
+  #later(waitMs = reportEveryMs): void {
     this.#cancel();
-    this.#cancel = this.#parts.clock.after(reportEveryMs, () => this.#report());
+    this.#cancel = this.#parts.clock.after(waitMs, () => this.#report());
   }
 
   /** Own view of group 0 first, then hints, then whoever may know. */
@@ -204,7 +206,7 @@ export class Agent {
     const again = this.#again;
     this.#again = false;
     if (again) this.soon();
-    else this.#later();
+    else this.#later(reply?.kind === "ok" ? reportEveryMs : retryMs);
   }
 
   #decode(from: NodeId, body: Uint8Array): ReportReply | undefined {

@@ -175,6 +175,7 @@ describe("orphans (R34)", () => {
     });
     expect(isOrphan(r.machine.state, 1, id, 1)).toMatch(/without replica/);
     expect(isOrphan(r.machine.state, 1, id, 3)).toBeUndefined();
+    expect(isOrphan(r.machine.state, 1, id, 0)).toBeUndefined();
     expect(isOrphan(r.machine.state, 77, 5, 1)).toBeUndefined();
     r.one({ name: "shards.retire", ids: [1], reason: "merged" });
     expect(isOrphan(r.machine.state, 1, rest[0]?.replicaId ?? 0, 9)).toMatch(/no more/);

@@ -31,8 +31,9 @@ import { RoutePublisher } from "./routes.ts";
 const tickMs = 250;
 /** With nothing to do, the whole model is built this often all the same, ms. */
 const idlePassMs = 2_000;
-/** Changes that come together share one pass, ms. */
+/** Changes that come together share one pass, ms; more, the more shards a pass has to look at. */
 const coalesceMs = 10;
+const coalesceMsPerShard = 0.05;
 /** An order is sent again when no report has shown it done by then, ms. */
 const resendMs = 1_000;
 const ordersPerReplyMax = 256;
@@ -175,7 +176,8 @@ export class Leader {
   #changed(): void {
     this.#dirty = true;
     if (!this.#active || this.#cancelPass !== undefined) return;
-    this.#cancelPass = this.#parts.clock.after(coalesceMs, () => {
+    const waitMs = Math.max(coalesceMs, coalesceMsPerShard * this.#machine.state.shards.size);
+    this.#cancelPass = this.#parts.clock.after(waitMs, () => {
       this.#cancelPass = undefined;
       this.#pass();
     });

@@ -104,7 +104,11 @@ export class PlacementMachine implements StateMachine {
   }
 }
 
-/** Is `group` a shard that is gone, or is a membership newer than `confVersion` without the replica? (R34) */
+/**
+ * Is `group` a shard that is gone, or is a membership newer than the replica's own without it? (R34)
+ * @param confVersion - by the replica's own descriptor; 0: it has none yet, so that its shard's log may be
+ *   about to bring it in, and nothing condemns it
+ */
 export function isOrphan(
   state: PlacementState,
   group: GroupId,
@@ -112,6 +116,7 @@ export function isOrphan(
   confVersion: number,
 ): string | undefined {
   if (state.retired.has(group)) return `shard ${group} is no more`;
+  if (confVersion === 0) return undefined;
   const descriptor = group === placementGroup ? state.own : state.shards.get(group)?.descriptor;
   if (descriptor === undefined) return undefined;
   if (descriptor.replicas.some((r) => r.replicaId === replica)) return undefined;

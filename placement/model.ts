@@ -97,7 +97,8 @@ export function buildModel(input: ModelInput): Model {
   }
   const placement = buildGroup(state.own, { operation: operations.get(0) }, seen.get(0), nodes);
   const young = nowMs - input.termStartMs < state.settings.suspect_after_ms;
-  const heardAll = [...nodes.values()].every((n) => n.heard !== undefined || n.liveness === "down");
+  // Of a node whose link is lost nothing will be heard; of others, soon.
+  const heardAll = [...nodes.values()].every((n) => n.heard !== undefined || n.liveness !== "up");
   return {
     nowMs,
     wallMicros,

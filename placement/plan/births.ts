@@ -7,10 +7,23 @@ import { type Site, spreadShards } from "./spread.ts";
 
 export const defaultKeyspace = "default";
 
+/** Nodes that are started together join within this time; shards should begin on all of them. */
+const joinTogetherMs = 500;
+/** A node that has joined is waited for that long. */
+const firstReportMs = 3_000;
+
+function isStillComing(model: Model): boolean {
+  return [...model.nodes.values()].some(({ row, heard }) => {
+    const sinceJoinMs = (model.wallMicros - row.joinedMicros) / 1000;
+    return sinceJoinMs < (heard === undefined ? firstReportMs : joinTogetherMs);
+  });
+}
+
 /** R31: the default keyspace is made when as many nodes are there as a shard has replicas. */
 export const checkDefaultKeyspace: Checker = (model) => {
   const { cluster } = model.state;
   if (cluster === undefined || findKeyspace(model.state, defaultKeyspace) !== undefined) return [];
+  if (isStillComing(model)) return [];
   const { partition, shards } = cluster.wish;
   // A range keyspace has no bounds before it has keys: it begins as one shard and splits where data is.
   const count = partition === "range" ? 1 : shards;
