@@ -123,8 +123,8 @@ export class Faults {
         return () => this.#resume(node);
       case "clockJump":
         this.#note(`the wall clock of ${node.name} jumps by ${Math.round(fault.micros / 1000)} ms`);
-        node.clock?.jumpWall(fault.micros);
-        return () => {};
+        node.jumpWall(fault.micros);
+        return () => node.jumpWall(-fault.micros);
       case "crash":
         return this.#die(node, "all");
       case "disconnect":

@@ -44,6 +44,8 @@ export class SimNode implements Port {
   #disk: MemoryDisk;
   #wipes = 0;
   #starts = 0;
+  /** Of the machine, so that a restart of the process does not set it right. */
+  #wallOffsetMicros: number;
   #boot: Boot | undefined;
   disturbances = 0;
   /** Those with a call under way; their connection breaks with the process. */
@@ -60,6 +62,8 @@ export class SimNode implements Port {
     const micros = plan.syncMsMax * 1000;
     this.#syncDelayMs = () => (micros === 0 ? 0 : syncs.below(micros + 1) / 1000);
     this.#disk = this.#newDisk();
+    const offsetMicros = 1000 * plan.wallOffsetMsMax;
+    this.#wallOffsetMicros = this.#random.below(2 * offsetMicros + 1) - offsetMicros;
   }
 
   get disk(): MemoryDisk {
@@ -114,7 +118,7 @@ export class SimNode implements Port {
     const place: Place = { node: this.name, start: this.#starts, random };
     const clock = new NodeClock(world.clock, random.fork("clock"), {
       driftPpm: random.below(2 * plan.driftPpmMax + 1) - plan.driftPpmMax,
-      wallOffsetMicros: random.below(2000 * plan.wallOffsetMsMax + 1) - 1000 * plan.wallOffsetMsMax,
+      wallOffsetMicros: this.#wallOffsetMicros,
       pollMicrosMax: plan.pollMicrosMax,
     });
     const nowMs = (): number => world.clock.nowMs();
@@ -200,6 +204,8 @@ export class SimNode implements Port {
     boot.process?.kill();
     boot.clock.kill();
     for (const wire of boot.wires) void wire.close();
+    // The pause was the process's, not the machine's.
+    this.#options.world.network.resume(this.name);
     this.#disk.crash(this.#random.fork(`crash ${this.disturbances}`), options);
     const callers = [...this.#callers];
     this.#callers.clear();
@@ -222,6 +228,11 @@ export class SimNode implements Port {
     boot.clock.resume();
     // Timers come before sockets in Node's loop (R15); what waited in the socket is read right after.
     this.#options.world.clock.after(0, () => this.#options.world.network.resume(this.name));
+  }
+
+  jumpWall(micros: number): void {
+    this.#wallOffsetMicros += micros;
+    this.#boot?.clock.jumpWall(micros);
   }
 
   wipe(): void {
