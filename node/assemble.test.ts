@@ -90,7 +90,8 @@ class Three {
     if (this.nodes.size < 3) return false;
     const leaders = new Set<number>();
     for (const node of this.nodes.values()) {
-      for (const group of node.host.groups()) if (node.host.view(group)?.role === "leader") leaders.add(group);
+      for (const group of node.host.groups())
+        if (node.host.view(group)?.role === "leader") leaders.add(group);
     }
     return leaders.size === 17 && [...this.nodes.values()].every((node) => node.ready());
   }

@@ -17,6 +17,7 @@ import {
   addressOf,
   type BootId,
   type ClusterId,
+  defaultSettings,
   type GroupId,
   isName,
   type NodeId,
@@ -401,8 +402,22 @@ export class AssembledNode {
 
   /** Joined, routes loaded, and each group here has a leader. */
   ready(): boolean {
-    if (this.#stopped || !this.routes.loaded) return false;
-    return this.host.groups().every((group) => this.host.view(group)?.leaderReplica !== undefined);
+    return this.waitsFor().length === 0;
+  }
+
+  /** What readiness waits for, in words; empty when ready. */
+  waitsFor(): readonly string[] {
+    if (this.#stopped) return ["the node has stopped"];
+    const reasons = routesWaitFor(this.routes);
+    const leaderless = this.host
+      .groups()
+      .filter((group) => this.host.view(group)?.leaderReplica === undefined).length;
+    if (leaderless > 0) reasons.push(`${leaderless} groups here have no leader`);
+    return reasons;
+  }
+
+  get settings(): Settings {
+    return this.placement.settings;
   }
 
   /** Gives this node's leaderships to others; `done` runs when none is left to give, or after four seconds. */
@@ -491,6 +506,7 @@ export class AssembledRouter {
   readonly routes: RouteCache;
   readonly router: Router;
   readonly #registration: Registration;
+  #settings: Settings = defaultSettings;
   #stopped = false;
 
   constructor(
@@ -522,16 +538,28 @@ export class AssembledRouter {
       logger,
       rpc: this.rpc,
       cache: this.routes,
-      onSettings: ({ values }) =>
-        this.router.setLimits({ ...this.router.limits, bytes: values.max_inflight_bytes }),
+      onSettings: ({ values }) => this.#configure(values),
     });
     this.mesh.handle("event", (from, body) => this.routes.onEvent(from, body));
     this.routes.start();
     this.#registration.start();
   }
 
+  #configure(settings: Settings): void {
+    this.#settings = settings;
+    this.router.setLimits({ ...this.router.limits, bytes: settings.max_inflight_bytes });
+  }
+
   ready(): boolean {
-    return !this.#stopped && this.routes.loaded;
+    return this.waitsFor().length === 0;
+  }
+
+  waitsFor(): readonly string[] {
+    return this.#stopped ? ["the router has stopped"] : routesWaitFor(this.routes);
+  }
+
+  get settings(): Settings {
+    return this.#settings;
   }
 
   kill(): void {
@@ -543,4 +571,9 @@ export class AssembledRouter {
     this.rpc.close();
     void this.mesh.close();
   }
+}
+
+function routesWaitFor(routes: RouteCache): string[] {
+  if (!routes.loaded) return ["the routes are not loaded"];
+  return routes.keyspace("default") === undefined ? ["the default keyspace is not there yet"] : [];
 }
