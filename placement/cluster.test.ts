@@ -195,3 +195,43 @@ it("settings reach every node", () => {
   );
   expect(h.admin("config.set", { changes: { nonsense: 1 } })).toMatchObject({ code: "bad_parameter" });
 });
+
+describe("placement's own voters (R10)", () => {
+  function voters(h: PlacementHarness): string[] {
+    const own = h.leader()?.placement.model?.placement.descriptor.replicas ?? [];
+    const names = new Map([...h.ids].map(([name, id]) => [id, name]));
+    return own.filter((r) => r.role === "voter").map((r) => names.get(r.nodeId) ?? "");
+  }
+
+  it("are never two: with two nodes one goes on alone", () => {
+    const h = new PlacementHarness();
+    h.bootstrap("n1");
+    h.join("n2");
+    h.run(10_000);
+    expect(voters(h)).toEqual(["n1"]);
+  });
+
+  it("a member that is down is replaced where another node is there", () => {
+    const h = new PlacementHarness();
+    h.cluster(["n1", "n2", "n3", "n4"]);
+    h.ask("config.set", { changes: { down_after_ms: 3_000 } });
+    const gone = voters(h).find((name) => name !== h.leader()?.name) ?? "";
+    h.crash(gone);
+    h.until("replaced", () => voters(h).length === 3 && !voters(h).includes(gone), 30_000);
+    h.until("on a host", () => h.leader()?.placement.model?.placement.health === "healthy");
+  });
+
+  it("five by the setting, and back to three", () => {
+    const h = new PlacementHarness();
+    h.cluster(["n1", "n2", "n3", "n4", "n5"]);
+    h.ask("config.set", { changes: { placement_replicas: 5 } });
+    h.until("five", () => voters(h).length === 5);
+    h.ask("config.set", { changes: { placement_replicas: 3 } });
+    h.until("three", () => voters(h).length === 3);
+    // Those that left are told, and their rows go (R34).
+    h.until(
+      "no orphans",
+      () => [...h.nodes.values()].filter((n) => n.host.view(0) !== undefined).length === 3,
+    );
+  });
+});

@@ -38,10 +38,10 @@ const coalesceMsPerShard = 0.05;
 const resendMs = 1_000;
 const ordersPerReplyMax = 256;
 const nudgeTimeoutMs = 1_000;
-const readTimeoutMs = 2_000;
+const readTimeoutMs = 700;
 const retryReadMs = 100;
-/** Waiting for the first reports of a term, ms. */
-const warmWaitMs = 3_000;
+/** Waiting for the first reports of a term, ms; with the read before it, within a router's patience. */
+const warmWaitMs = 700;
 
 /**
  * Placement's leader in one term: hears reports, keeps the model, plans, writes decisions into the log, and
@@ -319,7 +319,7 @@ export class Leader {
 
   /**
    * Calls back with a model that holds all that was decided before, once the nodes have been heard in this
-   * term, so that silence means something; undefined when this is no leader (any more).
+   * term, so that silence means something; undefined when there is none yet, or this is no leader any more.
    */
   whenCurrent(done: (model: Model | undefined) => void): void {
     const { host, clock } = this.#parts;
@@ -329,7 +329,8 @@ export class Leader {
       const look = (): void => {
         if (this.#stopped) return done(undefined);
         const model = this.#active ? this.model() : undefined;
-        if (model?.warm === true || clock.nowMs() >= untilMs) return done(model);
+        if (model?.warm === true) return done(model);
+        if (clock.nowMs() >= untilMs) return done(undefined);
         clock.after(50, look);
       };
       look();

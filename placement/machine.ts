@@ -3,7 +3,6 @@ import {
   encode,
   FieldReader,
   type GroupId,
-  isNewerEpoch,
   type NodeId,
   ProtocolError,
   placementGroup,
@@ -105,7 +104,7 @@ export class PlacementMachine implements StateMachine {
 }
 
 /**
- * Is `group` a shard that is gone, or is a membership newer than the replica's own without it? (R34)
+ * Is `group` a shard that is gone, or does a membership not older than the replica's own lack it? (R34)
  * @param confVersion - by the replica's own descriptor; 0: it has none yet, so that its shard's log may be
  *   about to bring it in, and nothing condemns it
  */
@@ -120,9 +119,9 @@ export function isOrphan(
   const descriptor = group === placementGroup ? state.own : state.shards.get(group)?.descriptor;
   if (descriptor === undefined) return undefined;
   if (descriptor.replicas.some((r) => r.replicaId === replica)) return undefined;
-  const epoch = { version: descriptor.epoch.version, confVersion };
-  return isNewerEpoch(descriptor.epoch, epoch)
-    ? `membership ${descriptor.epoch.confVersion} of shard ${group} is without replica ${replica}`
+  // At its own membership's number it has applied its removal itself; below, the removal came after.
+  return descriptor.epoch.confVersion >= confVersion
+    ? `membership ${descriptor.epoch.confVersion} of group ${group} is without replica ${replica}`
     : undefined;
 }
 

@@ -14,6 +14,8 @@ import type { Birth, NodeRow, OperationRow, PlacementState } from "./state.ts";
 
 /** A node that has been back for this long may be given leaders again. */
 const settledAfterMs = 3_000;
+/** By then at the latest a new leader takes silence for an answer. */
+const graceMsMax = 3_000;
 
 export interface NodeModel {
   readonly row: NodeRow;
@@ -96,7 +98,7 @@ export function buildModel(input: ModelInput): Model {
     shards.set(id, buildGroup(row.descriptor, parts, seen.get(id), nodes));
   }
   const placement = buildGroup(state.own, { operation: operations.get(0) }, seen.get(0), nodes);
-  const young = nowMs - input.termStartMs < state.settings.suspect_after_ms;
+  const young = nowMs - input.termStartMs < Math.min(state.settings.suspect_after_ms, graceMsMax);
   // Of a node whose link is lost nothing will be heard; of others, soon.
   const heardAll = [...nodes.values()].every((n) => n.heard !== undefined || n.liveness !== "up");
   return {
