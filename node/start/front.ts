@@ -7,6 +7,7 @@ import {
   type HttpServerOptions,
   parseTokenFile,
   type Sample,
+  type TokenRule,
 } from "#router/http";
 import { cryptoRandom } from "#runtime";
 import type { AssembledNode, AssembledRouter } from "../assemble.ts";
