@@ -97,6 +97,7 @@ export class Progress {
     if (index <= this.match) return false;
     this.match = index;
     this.next = Math.max(this.next, index + 1);
+    this.flowPaused = false;
     return true;
   }
 
