@@ -1,0 +1,143 @@
+import { join } from "node:path";
+import type { Random } from "#runtime";
+import { processTree } from "../proc.ts";
+import { Child } from "./child.ts";
+import { freePorts } from "./ports.ts";
+import { type Keep, type Served, urlOf } from "./served.ts";
+
+const readyLimitMs = 300_000;
+const nodeCount = 3;
+
+export interface KvorumOptions {
+  /** The repository, built. */
+  readonly root: string;
+  /** Where its data goes, logs too. */
+  readonly directory: string;
+  readonly version: string;
+  readonly shards: number;
+  /** Whether a dead node is started again. */
+  readonly restart: boolean;
+}
+
+export interface Kvorum extends Served {
+  /** From the start of the command until every shard had a leader and all its replicas. */
+  readonly readyMs: number;
+  /** Process id of the supervisor; the others descend from it. */
+  readonly supervisor: number;
+  /** @throws Error when the supervisor has ended */
+  demandAlive(): void;
+}
+
+/** The development cluster as users start it: three nodes, one nats-server, one supervisor. */
+export async function startKvorum(options: KvorumOptions, random: Random, keep: Keep): Promise<Kvorum> {
+  const { root, directory, version, shards, restart } = options;
+  const port = await freePorts(nodeCount + 1, random);
+  const startedMs = performance.now();
+  const flags = {
+    "--nodes": nodeCount,
+    "--shards": shards,
+    "--http-port": port,
+    "--nats-port": port + nodeCount,
+    "--data": directory,
+  };
+  const command = [
+    process.execPath,
+    join(root, "dist/node/main.js"),
+    "dev",
+    ...Object.entries(flags).flat().map(String),
+    restart ? "--restart" : "--no-restart",
+  ];
+  // A KVORUM_ variable would make it another cluster than the one that is reported.
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith("KVORUM_"));
+  const child = new Child({ name: "kvorum", command, environment: Object.fromEntries(own) });
+  keep(child);
+  try {
+    await child.printed(/^ready\b/m, readyLimitMs);
+  } catch (error) {
+    throw new Error(`${error instanceof Error ? error.message : error}\n(logs: ${join(directory, "logs")})`);
+  }
+  const supervisor = child.pid;
+  return {
+    system: "kvorum",
+    version,
+    hosts: Array.from({ length: nodeCount }, (_, at) => ({ host: "127.0.0.1", port: port + at })),
+    readyMs: performance.now() - startedMs,
+    supervisor,
+    demandAlive: () => child.demandAlive(),
+    pids: () => serverPids(supervisor),
+  };
+}
+
+/** @throws Error when the processes are not those that a figure for the whole cluster needs */
+function serverPids(supervisor: number): readonly number[] {
+  const tree = processTree(supervisor);
+  const natsServers = tree.filter(({ name }) => name === "nats-server").length;
+  if (natsServers !== 1 || tree.length < nodeCount + 2) {
+    throw new Error(`expected ${nodeCount} nodes and a nats-server, found ${tree.map(({ name }) => name)}`);
+  }
+  return tree.map(({ pid }) => pid);
+}
+
+export interface NodeRow {
+  readonly name: string;
+  readonly pid: number;
+  readonly liveness: string;
+  readonly leaders: number;
+}
+
+export interface ShardRow {
+  readonly id: number;
+  readonly leader?: string | null;
+  readonly health: string;
+}
+
+/** Kvorum's admin API, asked through whichever node answers. */
+export class Admin {
+  readonly #kvorum: Kvorum;
+
+  constructor(kvorum: Kvorum) {
+    this.#kvorum = kvorum;
+  }
+
+  nodes(): Promise<readonly NodeRow[]> {
+    return this.#list<NodeRow>("/v1/admin/nodes");
+  }
+
+  shards(): Promise<readonly ShardRow[]> {
+    return this.#list<ShardRow>("/v1/admin/shards");
+  }
+
+  async locate(key: string): Promise<number> {
+    const found = (await this.#get(`/v1/admin/locate?key=${encodeURIComponent(key)}`)) as { shard: number };
+    return found.shard;
+  }
+
+  async #list<T>(path: string): Promise<readonly T[]> {
+    const items: T[] = [];
+    let cursor: string | null = null;
+    do {
+      const query: string = cursor === null ? "" : `?cursor=${encodeURIComponent(cursor)}`;
+      const page = (await this.#get(`${path}${query}`)) as { items: T[]; cursor: string | null };
+      items.push(...page.items);
+      cursor = page.cursor;
+    } while (cursor !== null);
+    return items;
+  }
+
+  /** @throws Error when no node answers with success */
+  async #get(path: string): Promise<unknown> {
+    let last = "";
+    for (const host of this.#kvorum.hosts) {
+      try {
+        const answer = await fetch(`${urlOf(host)}${path}`, { signal: AbortSignal.timeout(5000) });
+        const text = await answer.text();
+        if (answer.ok) return JSON.parse(text);
+        last = `${answer.status} ${text}`;
+      } catch (error) {
+        last = error instanceof Error ? error.message : String(error);
+      }
+    }
+    this.#kvorum.demandAlive();
+    throw new Error(`GET ${path}: ${last}`);
+  }
+}
