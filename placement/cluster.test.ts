@@ -52,6 +52,17 @@ describe("a new cluster", () => {
     expect(h.ask<{ can_lose: { nodes: number } }>("cluster.get").can_lose.nodes).toBe(0);
   });
 
+  it("makes as many range shards as were asked for, and they tile", () => {
+    const h = new PlacementHarness({ wish: { partition: "range", shards: 5 } });
+    h.cluster();
+    const shards = [...(h.leader()?.placement.model?.shards.values() ?? [])].map((s) => s.descriptor);
+    expect(shards).toHaveLength(5);
+    expect(tiles(shards)).toBe(true);
+    expect(h.ask<{ items: unknown[] }>("keyspaces.list").items).toEqual([
+      { name: "default", partition: "range", shards: 5, replicas: 3 },
+    ]);
+  });
+
   it("gives every node the same routes, by deltas", () => {
     const h = new PlacementHarness();
     h.cluster();

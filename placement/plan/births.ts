@@ -1,4 +1,4 @@
-import { defaultSlots, evenBoundaries, noBytes, type Partition } from "#proto";
+import { defaultSlots, evenBoundaries, type Partition } from "#proto";
 import type { Command } from "../commands.ts";
 import { type Model, nameOf } from "../model.ts";
 import { findKeyspace } from "../state.ts";
@@ -6,6 +6,9 @@ import type { Checker } from "./decision.ts";
 import { type Site, spreadShards } from "./spread.ts";
 
 export const defaultKeyspace = "default";
+
+/** Values of a key's first two bytes. */
+const prefixes = 65_536;
 
 /** Nodes that are started together join within this time; shards should begin on all of them. */
 const joinTogetherMs = 500;
@@ -25,13 +28,11 @@ export const checkDefaultKeyspace: Checker = (model) => {
   if (cluster === undefined || findKeyspace(model.state, defaultKeyspace) !== undefined) return [];
   if (isStillComing(model)) return [];
   const { partition, shards } = cluster.wish;
-  // A range keyspace has no bounds before it has keys: it begins as one shard and splits where data is.
-  const count = partition === "range" ? 1 : shards;
   const plan = planKeyspace(model, {
     keyspace: defaultKeyspace,
     partition,
-    shards: count,
-    slots: partition === "hash" ? defaultSlots(count) : 0,
+    shards,
+    slots: partition === "hash" ? defaultSlots(shards) : 0,
     replicas: model.settings.replicas,
   });
   return typeof plan === "string" ? [] : [plan];
@@ -57,7 +58,8 @@ export function planKeyspace(
     return `${sites.length} nodes are up, a shard of ${wish.keyspace} needs ${wish.replicas}`;
   }
   const { keyspace, partition, slots, replicas } = wish;
-  const bounds = partition === "hash" ? evenBoundaries(slots, wish.shards) : [noBytes, noBytes];
+  // Nobody knows a range keyspace's keys before they come: even over their first two bytes, then splits.
+  const bounds = evenBoundaries(partition === "hash" ? slots : prefixes, wish.shards);
   const names = sites.map((site) => nameOf(model, site.id)).join(", ");
   const reason = `keyspace ${keyspace}: ${wish.shards} shards of ${replicas} replicas over ${names}`;
   return { name: "keyspace.create", keyspace, partition, slots, replicas, bounds, placements, reason };
