@@ -9,6 +9,9 @@ export interface NodeClockOptions {
   readonly pollMicrosMax: number;
 }
 
+/** A timer must not fire before its own clock says so, whatever the sums of fractions round to. */
+const roundingMs = 1e-6;
+
 interface Waiting {
   readonly run: () => void;
   cancelled: boolean;
@@ -54,7 +57,7 @@ export class NodeClock implements Clock {
   }
 
   after(delayMs: number, run: () => void): Cancel {
-    return this.#schedule(Math.max(0, delayMs) / this.#rate, run);
+    return this.#schedule(delayMs > 0 ? delayMs / this.#rate + roundingMs : 0, run);
   }
 
   soon(run: () => void): void {

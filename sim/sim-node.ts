@@ -99,11 +99,15 @@ export class SimNode implements Port {
     const boot = this.#boot;
     invariant(boot?.process !== undefined, "calls go to nodes that are up");
     this.#callers.add(done);
-    submitTo(boot.process.router, key, call, timeoutMs, (answer) => {
-      // What a process says while it is being killed, nobody hears.
-      if (this.#boot !== boot) return;
-      this.#callers.delete(done);
-      done(answer);
+    const { router } = boot.process;
+    // The call comes over a socket, which nobody reads while the process sleeps.
+    boot.clock.soon(() => {
+      submitTo(router, key, call, timeoutMs, (answer) => {
+        // What a process says while it is being killed, nobody hears.
+        if (this.#boot !== boot) return;
+        this.#callers.delete(done);
+        done(answer);
+      });
     });
   }
 

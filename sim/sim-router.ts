@@ -29,6 +29,8 @@ export class SimRouter implements Port {
     return this.#boot?.process !== undefined;
   }
 
+  readonly paused = false;
+
   get process(): RouterProcess | undefined {
     return this.#boot?.process;
   }

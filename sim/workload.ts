@@ -17,6 +17,8 @@ export interface Port {
   /** Changes whenever the process behind it dies or sleeps: what was asked before may go unanswered. */
   readonly disturbances: number;
   readonly alive: boolean;
+  /** Stopped for a while: calls to it wait in its socket. */
+  readonly paused: boolean;
   /** `done` hears undefined when the connection breaks. */
   submit(key: string, call: Call, timeoutMs: number, done: (answer: Answer | undefined) => void): void;
 }
@@ -119,7 +121,7 @@ export class Workload {
       done(operation);
     };
     const cancel = clock.after(timeoutMs + answerGraceMs, () => {
-      if (port.alive && port.disturbances === disturbances) {
+      if (port.alive && !port.paused && port.disturbances === disturbances) {
         throw new Violation(
           "every call is answered",
           `${port.name} left unanswered: ${describeOperation(operation)}`,

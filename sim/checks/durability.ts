@@ -94,7 +94,10 @@ export class Durability {
 
   voted(group: GroupId, replica: ReplicaId, term: number, candidate: ReplicaId): void {
     const disk = this.#disks.get(group)?.get(replica);
-    if (disk === undefined || this.#log(disk, group).votes.get(term) === candidate) return;
+    if (disk === undefined) return;
+    const { hardState, votes } = this.#log(disk, group);
+    // On disk in a later term it cannot vote in this one again, so the vote itself need not be there.
+    if (votes.get(term) === candidate || hardState.term > term) return;
     throw new Violation(
       "durable before acknowledged",
       `group ${group} replica ${replica}: vote of term ${term} (R2)`,
