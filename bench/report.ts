@@ -25,11 +25,13 @@ const workloadNames: Readonly<Record<Workload, string>> = {
 
 export function throughputReport(run: ThroughputRun): string {
   const { environment, versions, repetitions, seconds, keys, valueBytes, shards, samples } = run;
-  const systems = versions.map(({ system, version }) => `${system} ${version}`).join(" and ");
+  const systems = versions.map(
+    ({ system, version }) => `${system} ${version}${system === "kvorum" ? ` with ${shards} shards` : ""}`,
+  );
   const about = [
     ...describeEnvironment(environment),
-    `- ${systems}, three nodes each, on this one machine together with the load generator; kvorum with ${shards} shards`,
-    `- ${valueBytes}-byte values, ${formatNumber(keys)} keys drawn evenly, ${repetitions} repetitions of ${seconds} s`,
+    `- ${systems.join(" and ")}, three nodes each, on this one machine together with the load generator`,
+    `- ${valueBytes}-byte values, ${formatNumber(keys)} keys drawn evenly, each measurement ${repetitions} × ${seconds} s`,
   ];
   return [about.join("\n"), throughputTable(samples), ...failureNote(samples)].join("\n\n");
 }
