@@ -8,34 +8,31 @@ import {
 } from "#raft/core";
 import { invariant } from "#runtime";
 import { OverlayBatch } from "#storage";
+import { beforeChange, rememberRemoved } from "./farewell.ts";
 import type { Group } from "./group.ts";
 import { confirmRead, serveReads } from "./reads.ts";
 import { appliedRow, appliedValue } from "./rows.ts";
 import type { Shared } from "./shared.ts";
 
-type Answer = () => void;
-
 /**
- * Applies what is committed, for all groups in one unsynced batch, and answers. Early: entries that were
- * durable before this turn's write, so that their answers leave before the sync; late: those that this turn's
- * write has made durable (R2).
+ * Applies what is committed, for all groups in one unsynced batch, and makes the answers ready. Early: entries
+ * that were durable before this turn's write, so that their answers leave before the sync; late: those that
+ * this turn's write has made durable (R2).
  */
 export function applyCommitted(shared: Shared, ready: readonly Group[], when: "early" | "late"): void {
   let tx: OverlayBatch | undefined;
-  const answers: Answer[] = [];
   for (const group of ready) {
     const duties = group.ready;
-    if (duties === undefined || group.installing) continue;
+    if (duties === undefined || group.installing || group.closed) continue;
     const entries = partOf(duties, when);
     if (entries.length > 0) {
       tx ??= new OverlayBatch(shared.options.engine);
-      applyEntries(shared, group, entries, tx, answers);
+      applyEntries(shared, group, entries, tx);
     }
     if (when === "early") for (const read of duties.readStates) confirmRead(group, read.context, read.index);
   }
   if (tx !== undefined && tx.size > 0) shared.writeUnsynced(tx.batch);
-  for (const answer of answers) answer();
-  for (const group of ready) if (!group.installing) serveReads(group);
+  for (const group of ready) if (!group.installing && !group.closed) serveReads(shared, group);
 }
 
 function partOf(duties: Ready, when: "early" | "late"): readonly Entry[] {
@@ -46,13 +43,7 @@ function partOf(duties: Ready, when: "early" | "late"): readonly Entry[] {
   return duties.committed.filter((entry) => (when === "early") === entry.index <= stable);
 }
 
-function applyEntries(
-  shared: Shared,
-  group: Group,
-  entries: readonly Entry[],
-  tx: OverlayBatch,
-  answers: Answer[],
-): void {
+function applyEntries(shared: Shared, group: Group, entries: readonly Entry[], tx: OverlayBatch): void {
   let { conf } = group.log.applied;
   for (const entry of entries) {
     invariant(entry.index === group.log.applied.index + 1, `group ${group.group}: applied out of order`);
@@ -62,7 +53,7 @@ function applyEntries(
       conf = group.core.conf;
     } else if (entry.data.length > 0) results = group.machine.apply(entry, tx);
     group.log.setApplied({ index: entry.index, term: entry.term, conf });
-    queueAnswer(group, entry, results, answers);
+    queueAnswers(shared, group, entry, results);
   }
   shared.stats.entriesApplied += entries.length;
   tx.put("meta", appliedRow(group.group), appliedValue(group.log.applied));
@@ -72,8 +63,12 @@ function applyEntries(
 function applyConfChange(shared: Shared, group: Group, entry: Entry, tx: OverlayBatch): boolean {
   const change = decodeConfChange(entry.data);
   const conf = nextConf(group, change);
+  const known = conf === undefined ? undefined : beforeChange(group);
   const accepted = conf !== undefined && group.machine.applyConfChange(entry, change, conf, tx);
-  if (accepted) group.core.applyConfChange(change);
+  if (accepted) {
+    group.core.applyConfChange(change);
+    if (known !== undefined) rememberRemoved(shared, group, known, entry.index);
+  }
   shared.peersDirty = true;
   return accepted;
 }
@@ -88,21 +83,15 @@ function nextConf(group: Group, change: ConfChange): ConfState | undefined {
   }
 }
 
-function queueAnswer(group: Group, entry: Entry, results: readonly unknown[], answers: Answer[]): void {
-  const waiter = group.waiters.get(entry.index);
-  if (waiter === undefined) return;
-  group.waiters.delete(entry.index);
-  const { done, term } = waiter;
-  if (term !== entry.term) {
-    answers.push(() => {
-      for (const answer of done) answer({ kind: "dropped" });
-    });
-    return;
-  }
+function queueAnswers(shared: Shared, group: Group, entry: Entry, results: readonly unknown[]): void {
+  if (group.waiters.size === 0) return;
+  const { index, term } = entry;
+  const { applied, dropped } = group.waiters.settle(index, term);
+  for (const { done } of dropped) for (const answer of done) shared.answer(() => answer({ kind: "dropped" }));
+  if (applied === undefined) return;
+  const { done } = applied;
   invariant(done.length === results.length, `group ${group.group}: an entry's results are not one a command`);
-  answers.push(() => {
-    for (const [i, answer] of done.entries()) {
-      answer({ kind: "applied", result: results[i], index: entry.index });
-    }
-  });
+  for (const [i, answer] of done.entries()) {
+    shared.answer(() => answer({ kind: "applied", result: results[i], index }));
+  }
 }

@@ -8,7 +8,11 @@ interface Campaign {
   /** Void once the group has gone on to another term. */
   readonly term: number;
   ticksLeft: number;
+  triesLeft: number;
 }
+
+/** A campaign begun within the lease of the lost leader is refused: it is tried again for so many ticks. */
+const campaignTries = 10;
 
 /** Ticks between one voter's turn to campaign and the next one's: enough for an election to be won. */
 const ticksPerRank = 3;
@@ -71,23 +75,25 @@ export class Failover {
 
   #forgetAndCampaign(group: Group): void {
     const lost = group.core.leader;
-    this.#shared.wake(group);
+    const rank = campaignRank(group, lost, (node) => this.#shared.suspected(node));
     group.core.step({ kind: "forgetLeader" });
     this.#shared.markDirty(group);
-    const rank = campaignRank(group, lost, (node) => this.#shared.suspected(node));
-    if (rank !== undefined && !(this.draining && this.#othersCan(group))) {
-      this.campaignLater(group, rank * ticksPerRank);
-    }
+    // It wakes when its turn has come, or by the votes of those before it: thousands of groups woken at once
+    // would all campaign by their own timers, in no order and within one timeout (R20).
+    if (rank !== undefined && !this.yields(group)) this.campaignLater(group, rank * ticksPerRank);
+    else this.#shared.wake(group);
   }
 
-  #othersCan(group: Group): boolean {
+  /** R35: on a draining node, where another live voter can lead. */
+  yields(group: Group): boolean {
+    if (!this.draining || group.core.role === "leader") return false;
     return group.conf.voters.some(
       (replica) => replica !== group.replica && this.#shared.isLive(group, replica),
     );
   }
 
   campaignLater(group: Group, ticks: number): void {
-    this.#campaigns.push({ group, term: group.core.term, ticksLeft: ticks });
+    this.#campaigns.push({ group, term: group.core.term, ticksLeft: ticks, triesLeft: campaignTries });
     this.#shared.schedule();
   }
 
@@ -114,7 +120,10 @@ export class Failover {
       }
       begun += 1;
       this.#shared.wake(group);
-      group.core.step({ kind: "campaign", nowMs: this.#shared.nowMs() });
+      const result = group.core.step({ kind: "campaign", nowMs: this.#shared.nowMs() });
+      if (result === "ignored" && campaign.triesLeft > 0) {
+        this.#campaigns.push({ ...campaign, ticksLeft: 1, triesLeft: campaign.triesLeft - 1 });
+      }
       this.#shared.markDirty(group);
     }
   }

@@ -1,20 +1,14 @@
 import type { BootId, GroupId, NodeId, ReplicaId } from "#proto";
 import type { ConfChange, ConfState, Core, ProgressStatus, Ready, Role } from "#raft/core";
 import type { LogStore } from "./log-store.ts";
-import type { GroupView, ProposeOutcome, ReadOutcome, StateMachine } from "./types.ts";
+import type { GroupView, ReadOutcome, StateMachine } from "./types.ts";
+import { type ProposeDone, Waiters } from "./waiters.ts";
 
-export type ProposeDone = (outcome: ProposeOutcome) => void;
 export type ReadDone = (outcome: ReadOutcome) => void;
 
 export interface QueuedCommand {
   readonly command: Uint8Array;
   readonly done: ProposeDone;
-}
-
-/** Who waits for the entry at an index: one callback per command, or one for a configuration change. */
-export interface EntryWaiter {
-  readonly term: number;
-  readonly done: readonly ProposeDone[];
 }
 
 export interface ReadWaiter {
@@ -33,6 +27,19 @@ export interface ConfirmedRead extends SentRead {
   readonly index: number;
 }
 
+/** A removed member that is sent the log up to the entry that removed it (R10). */
+export interface Farewell {
+  readonly node: NodeId;
+  /** The entry that removed it. */
+  readonly index: number;
+  readonly sinceMs: number;
+  /** What it is known to have. */
+  match: number;
+}
+
+/** Members of a group are few; more senders than this are not remembered. */
+const learnedNodesMax = 16;
+
 /** The empty map every non-leader shows. */
 const noProgress: ReadonlyMap<ReplicaId, ProgressStatus> = new Map();
 
@@ -46,7 +53,7 @@ export class Group implements GroupView {
 
   commands: QueuedCommand[] = [];
   confChanges: { readonly change: ConfChange; readonly done: ProposeDone }[] = [];
-  readonly waiters: Map<number, EntryWaiter> = new Map();
+  readonly waiters: Waiters = new Waiters();
 
   readsQueued: ReadWaiter[] = [];
   readonly readsSent: Map<string, SentRead> = new Map();
@@ -79,7 +86,11 @@ export class Group implements GroupView {
   /** Indexes of snapshots under way to followers: compaction stays below (R9). */
   readonly snapshotsOut: Map<ReplicaId, number> = new Map();
   /** Where senders said they are, for replicas the state machine does not know yet. */
-  readonly learnedNodes: Map<ReplicaId, NodeId> = new Map();
+  readonly #learnedNodes: Map<ReplicaId, NodeId> = new Map();
+  /** R10: since when a joint configuration is in force that only an order leaves, monotonic ms. */
+  jointSinceMs: number | undefined;
+  /** R10: members that were removed under this leader and may not know it yet. */
+  readonly farewells: Map<ReplicaId, Farewell> = new Map();
 
   constructor(parts: {
     readonly group: GroupId;
@@ -135,7 +146,25 @@ export class Group implements GroupView {
   }
 
   nodeOf(replica: ReplicaId): NodeId | undefined {
-    return this.machine.nodeOf(replica) ?? this.learnedNodes.get(replica);
+    return this.machine.nodeOf(replica) ?? this.#learnedNodes.get(replica);
+  }
+
+  /**
+   * Whether a message of this replica may come from `node`: a replica never moves, and what the state machine
+   * says counts more than what a packet says (R1).
+   */
+  acceptsFrom(replica: ReplicaId, node: NodeId): boolean {
+    const known = this.machine.nodeOf(replica);
+    if (known !== undefined) return known === node;
+    if (this.#learnedNodes.get(replica) === node) return true;
+    if (this.#learnedNodes.size >= learnedNodesMax) this.#learnedNodes.clear();
+    this.#learnedNodes.set(replica, node);
+    return true;
+  }
+
+  /** R5: without a configuration it has never had a first state, and must not vote. */
+  get initialised(): boolean {
+    return this.core.conf.voters.length > 0;
   }
 
   /** All members of the active configuration, learners included. */
@@ -156,22 +185,28 @@ export class Group implements GroupView {
     );
   }
 
-  /** Answers everything that waits: reads are refused, proposals can no longer be told. */
-  abandon(reason: "no_replica" | "stopped"): void {
-    for (const { done } of this.commands) done({ kind: "refused", reason });
-    for (const { done } of this.confChanges) done({ kind: "refused", reason });
-    for (const waiter of this.waiters.values()) for (const done of waiter.done) done({ kind: "unknown" });
+  /**
+   * Takes out everything that waits. @returns what tells them so: reads and what was not appended are
+   * refused, of what was appended this replica can no longer tell
+   */
+  abandon(reason: "no_replica" | "stopped"): (() => void)[] {
+    const refused = { kind: "refused", reason } as const;
+    const answers: (() => void)[] = [];
+    for (const { done } of [...this.commands, ...this.confChanges]) answers.push(() => done(refused));
+    for (const waiter of this.waiters.takeAll()) {
+      for (const done of waiter.done) answers.push(() => done({ kind: "unknown" }));
+    }
     const reads = [
       ...this.readsQueued,
       ...[...this.readsSent.values()].flatMap((read) => read.waiters),
       ...this.readsConfirmed.flatMap((read) => read.waiters),
     ];
+    for (const { done } of reads) answers.push(() => done(refused));
     this.commands = [];
     this.confChanges = [];
-    this.waiters.clear();
     this.readsQueued = [];
     this.readsSent.clear();
     this.readsConfirmed = [];
-    for (const { done } of reads) done({ kind: "refused", reason });
+    return answers;
   }
 }

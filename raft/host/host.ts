@@ -2,8 +2,11 @@ import { type GroupId, type NodeId, nodeOf, type ReplicaId } from "#proto";
 import type { ConfChange, Message } from "#raft/core";
 import type { Cancel } from "#runtime";
 import type { Sender, TransportEvent } from "#transport";
+import { tendJoint } from "./conf-guard.ts";
 import { Failover } from "./failover.ts";
-import type { Group, ProposeDone, ReadDone } from "./group.ts";
+import { onFarewellAnswer, sayFarewells } from "./farewell.ts";
+import type { Group, ReadDone } from "./group.ts";
+import { transferTo } from "./handover.ts";
 import { decodeBeat, encodeBeat } from "./liveness.ts";
 import type { HostOptions, HostStats } from "./options.ts";
 import { retryReads } from "./reads.ts";
@@ -16,6 +19,7 @@ import { decodeBulk } from "./snapshot-wire.ts";
 import { successor } from "./successor.ts";
 import { TurnLoop } from "./turn.ts";
 import type { GroupHost, GroupView, ReplicaInit } from "./types.ts";
+import type { ProposeDone } from "./waiters.ts";
 import { decodeMessages, type SleepMark } from "./wire.ts";
 
 interface Incoming {
@@ -41,6 +45,7 @@ export class Host implements GroupHost {
   #tickDue = false;
   #lastTickMs = 0;
   #housekeptMs = 0;
+  #ticks = 0;
   #cancelTick: Cancel = () => {};
 
   constructor(options: HostOptions) {
@@ -51,7 +56,13 @@ export class Host implements GroupHost {
     this.#failover = new Failover(shared);
     this.#replicas = new Replicas(shared, (group) => this.#failover.campaignLater(group, 0));
     const onWriteError = (error: Error): void => shared.fatal(error);
-    this.#receiver = new SnapshotReceiver({ engine, transport, logger, onWriteError });
+    this.#receiver = new SnapshotReceiver({
+      engine,
+      transport,
+      logger,
+      onWriteError,
+      isTaken: (group, ranges) => this.#replicas.isTaken(group, ranges),
+    });
     this.#sender = new SnapshotSender({
       engine,
       transport,
@@ -63,7 +74,7 @@ export class Host implements GroupHost {
     });
     this.#turns = new TurnLoop(shared, {
       takeInputs: () => this.#takeInputs(),
-      hasInputs: () => this.#inbox.length > 0 || this.#tickDue || this.#replicas.anyWaiting,
+      hasInputs: () => this.#hasInputs,
       replicas: this.#replicas,
       sender: this.#sender,
       receiver: this.#receiver,
@@ -102,21 +113,25 @@ export class Host implements GroupHost {
 
   /** Stops for good: no message, write or answer leaves after this. Everything that waits is told so. */
   stop(): void {
-    if (this.#shared.stopped) return;
-    this.#shared.end();
+    const shared = this.#shared;
+    if (shared.stopped) return;
+    shared.end("answering");
     this.#sender.close();
     this.#replicas.abandonWaiting();
-    for (const group of this.#shared.groups.values()) {
+    const groups = [...shared.groups.values()];
+    this.#forgetAll();
+    for (const group of groups) {
       group.closed = true;
-      group.abandon("stopped");
+      for (const answer of group.abandon("stopped")) shared.answer(answer);
       group.machine.closed();
     }
-    this.#forgetAll();
+    shared.flushAnswers();
   }
 
   /** As if the process were gone: nothing runs any more and nobody is told. */
   kill(): void {
-    this.#shared.end();
+    this.#shared.end("silent");
+    for (const group of this.#shared.groups.values()) group.closed = true;
     this.#forgetAll();
   }
 
@@ -209,8 +224,8 @@ export class Host implements GroupHost {
   transferLeader(id: GroupId, to: ReplicaId): void {
     const group = this.#shared.groups.get(id);
     if (group === undefined || group.installing) return;
-    this.#wakeForWork(group);
-    group.core.step({ kind: "transferLeader", to, nowMs: this.#shared.nowMs() });
+    transferTo(this.#shared, group, to);
+    this.#turns.schedule();
   }
 
   campaign(id: GroupId): void {
@@ -241,20 +256,23 @@ export class Host implements GroupHost {
   }
 
   destroy(id: GroupId, done: () => void): void {
-    const group = this.#shared.groups.get(id);
-    if (group === undefined) return done();
-    this.#sender.abort(group);
-    this.#receiver.discard(id);
-    group.closed = true;
-    this.#shared.groups.delete(id);
-    this.#shared.awake.delete(group);
-    this.#shared.peersDirty = true;
-    group.abandon("no_replica");
-    this.#replicas.bury(group, done);
-    group.machine.closed();
+    if (this.#shared.stopped) return;
+    const close = (group: Group): void => {
+      this.#sender.abort(group);
+      this.#receiver.forget(id);
+      for (const answer of group.abandon("no_replica")) this.#shared.answer(answer);
+      group.machine.closed();
+    };
+    this.#replicas.destroy(id, close, done);
+    this.#turns.schedule();
   }
 
   // ---- What arrives
+
+  get #hasInputs(): boolean {
+    const { anyWaiting } = this.#replicas;
+    return this.#inbox.length > 0 || this.#tickDue || anyWaiting || this.#failover.campaignsDue;
+  }
 
   #receive(sender: Sender, body: Uint8Array): void {
     const node = nodeOf(sender.address);
@@ -275,7 +293,7 @@ export class Host implements GroupHost {
     if (bulk.kind !== "chunk") return this.#sender.onMessage(bulk);
     const group = this.#replicas.forMessage(bulk.group, bulk.from, bulk.to, node, "snapshot");
     if (group === undefined) return;
-    const message = this.#receiver.onChunk(group, node, bulk);
+    const message = this.#receiver.onChunk(group, node, bulk, this.#shared.nowMs());
     if (message === undefined) return;
     this.#inbox.push({ sender, node, group: bulk.group, message, sleep: "none" });
     this.#turns.schedule();
@@ -319,16 +337,22 @@ export class Host implements GroupHost {
   }
 
   #step({ sender, node, group: id, message, sleep }: Incoming): void {
+    const shared = this.#shared;
     const group = this.#replicas.forMessage(id, message.from, message.to, node, message.kind);
-    if (group === undefined || group.installing) return;
-    wakeForMessage(this.#shared, group, message, sleep);
-    group.core.step({ kind: "message", message, nowMs: this.#shared.nowMs() });
+    if (group === undefined || group.installing) {
+      // Nobody will take what is staged.
+      if (message.kind === "snapshot" && group === undefined) this.#receiver.discard(id);
+      return;
+    }
+    if (group.farewells.size > 0) onFarewellAnswer(shared, group, message);
+    wakeForMessage(shared, group, message, sleep);
+    group.core.step({ kind: "message", message, nowMs: shared.nowMs() });
     const { leader, term } = group.core;
     if (leader === message.from && term === message.term) group.leaderBoot = sender.boot;
     // Refused by the core: its log is ahead of the snapshot already.
     if (message.kind === "snapshot" && !group.core.hasPendingSnapshot) this.#receiver.unwanted(id);
-    if (sleep === "ask") sleepIfAgreed(this.#shared, group, message);
-    this.#shared.markDirty(group);
+    if (sleep === "ask") sleepIfAgreed(shared, group, message);
+    shared.markDirty(group);
   }
 
   // ---- What time brings
@@ -351,18 +375,25 @@ export class Host implements GroupHost {
     this.#lastTickMs = nowMs;
     this.#failover.judge();
     this.#failover.tickCampaigns();
+    this.#ticks += 1;
     for (const group of awake) {
       if (group.installing) continue;
-      group.core.step({ kind: "tick", nowMs });
-      retryReads(group, this.#shared.readIds, nowMs, timing.readRetryMs);
+      // R35: a draining follower's election timeout is three times as long.
+      if (this.#ticks % 3 === 0 || !this.#failover.yields(group)) group.core.step({ kind: "tick", nowMs });
+      retryReads(this.#shared, group, nowMs);
       this.#shared.markDirty(group);
       if (nowMs - group.busyAtMs >= timing.quiesceAfterMs) sleepIfIdle(this.#shared, group);
     }
     if (this.#shared.peersDirty) this.#refreshPeers();
-    if (nowMs - this.#housekeptMs >= housekeepingEveryMs) {
-      this.#housekeptMs = nowMs;
-      if (this.#failover.draining) this.#handOver();
-    }
+    if (nowMs - this.#housekeptMs >= housekeepingEveryMs) this.#keepHouse(nowMs);
+  }
+
+  #keepHouse(nowMs: number): void {
+    this.#housekeptMs = nowMs;
+    if (this.#failover.draining) this.#handOver();
+    this.#receiver.sweep(nowMs);
+    sayFarewells(this.#shared, nowMs);
+    for (const group of this.#shared.awake) tendJoint(this.#shared, group, nowMs);
   }
 
   #refreshPeers(): void {

@@ -1,7 +1,14 @@
 import type { GroupId } from "#proto";
-import type { ConfState, Entry, HardState, LogReader, SnapshotMeta } from "#raft/core";
+import {
+  type ConfState,
+  type Entry,
+  entryBytes,
+  type HardState,
+  type LogReader,
+  type SnapshotMeta,
+} from "#raft/core";
 import { invariant } from "#runtime";
-import type { Batch, Engine } from "#storage";
+import type { Batch, Engine, Range } from "#storage";
 import {
   type Applied,
   appliedRow,
@@ -9,6 +16,7 @@ import {
   entryValue,
   hardStateRow,
   hardStateValue,
+  indexOfEntryRow,
   readApplied,
   readEntry,
   readHardState,
@@ -39,8 +47,10 @@ export class LogStore implements LogReader {
   /** A dense run of entries that ends at #last, or nothing. */
   #cache: Entry[] = [];
   #cacheBytes = 0;
-  /** Bytes of log rows, roughly: counted for appended ones, estimated for those found at the opening. */
-  #bytes = 0;
+  /** Bytes of log rows, roughly: estimated when first asked for, then counted. */
+  #bytes: number | undefined;
+  /** Rows at or below #truncated that a snapshot jumped over and that may still be there: [from, to]. */
+  #left: { from: number; readonly to: number } | undefined;
 
   constructor(engine: Engine, group: GroupId) {
     this.#engine = engine;
@@ -57,19 +67,28 @@ export class LogStore implements LogReader {
     const last = this.#findLast();
     this.#last = last?.index ?? this.#truncated.index;
     this.#lastTerm = last?.term ?? this.#truncated.term;
+    this.#left = this.#findLeft();
     invariant(this.#applied.index <= this.#last, `group ${group}: applied beyond the log`);
     invariant(this.#applied.index >= this.#truncated.index, `group ${group}: compacted beyond applied`);
   }
 
+  #rows(low: number, high: number): Range {
+    return { family: "raft", start: entryRow(this.#group, low), end: entryRow(this.#group, high) };
+  }
+
   #findLast(): Entry | undefined {
-    const start = entryRow(this.#group, 0);
-    const end = entryRow(this.#group, Number.MAX_SAFE_INTEGER);
-    const { rows } = this.#engine.scan({ family: "raft", start, end }, { limit: 1, reverse: true });
+    const behind = this.#rows(this.#truncated.index + 1, Number.MAX_SAFE_INTEGER);
+    const { rows } = this.#engine.scan(behind, { limit: 1, reverse: true });
     const [key, value] = rows;
-    if (key === undefined || value === undefined) return undefined;
-    const index = Number(Buffer.from(key.buffer, key.byteOffset, key.byteLength).readBigUInt64BE(9));
-    this.#bytes = this.#engine.approximateSize({ family: "raft", start, end }).bytes;
-    return readEntry(index, value);
+    return key === undefined || value === undefined ? undefined : readEntry(indexOfEntryRow(key), value);
+  }
+
+  #findLeft(): { from: number; readonly to: number } | undefined {
+    const before = this.#rows(0, this.#truncated.index + 1);
+    const [first] = this.#engine.scan(before, { limit: 1 }).rows;
+    const [last] = this.#engine.scan(before, { limit: 1, reverse: true }).rows;
+    if (first === undefined || last === undefined) return undefined;
+    return { from: indexOfEntryRow(first), to: indexOfEntryRow(last) };
   }
 
   initialState(): { hardState: HardState; conf: ConfState } {
@@ -87,6 +106,8 @@ export class LogStore implements LogReader {
 
   /** Bytes of log rows, roughly. */
   get bytes(): number {
+    // Not at the opening: a node opens thousands of groups, most of which sleep.
+    this.#bytes ??= this.#engine.approximateSize(this.#rows(0, Number.MAX_SAFE_INTEGER)).bytes;
     return this.#bytes;
   }
 
@@ -118,15 +139,12 @@ export class LogStore implements LogReader {
   }
 
   #read(low: number, high: number, maxBytes: number): Entry[] {
-    const range = {
-      family: "raft",
-      start: entryRow(this.#group, low),
-      end: entryRow(this.#group, high),
-    } as const;
-    const { rows } = this.#engine.scan(range, { limit: high - low, maxBytes: maxBytes + 1 });
+    const { rows } = this.#engine.scan(this.#rows(low, high), { limit: high - low, maxBytes: maxBytes + 1 });
     const entries: Entry[] = [];
     for (let i = 0; i + 1 < rows.length; i += 2) {
-      entries.push(readEntry(low + i / 2, rows[i + 1] ?? new Uint8Array(0)));
+      const index = indexOfEntryRow(rows[i] ?? new Uint8Array(0));
+      invariant(index === low + i / 2, `group ${this.#group}: entry ${low + i / 2} is missing`);
+      entries.push(readEntry(index, rows[i + 1] ?? new Uint8Array(0)));
     }
     return entries;
   }
@@ -158,7 +176,7 @@ export class LogStore implements LogReader {
     }
     for (const entry of entries) {
       const value = entryValue(entry);
-      this.#bytes += value.length + 17;
+      if (this.#bytes !== undefined) this.#bytes += value.length + 17;
       batch.put("raft", entryRow(this.#group, entry.index), value);
     }
     this.#extendCache(first.index, entries);
@@ -168,19 +186,25 @@ export class LogStore implements LogReader {
 
   #extendCache(firstIndex: number, entries: readonly Entry[]): void {
     const keep = firstIndex - this.#cacheFirst();
-    if (keep < 0) this.#cache = [];
-    else if (keep < this.#cache.length) this.#cache.length = keep;
+    if (keep < 0) this.dropCache();
+    else while (this.#cache.length > keep) this.#cacheBytes -= cachedBytes(this.#cache.pop());
     for (const entry of entries) {
       this.#cache.push(entry);
-      this.#cacheBytes += entry.data.length + 64;
+      this.#cacheBytes += cachedBytes(entry);
     }
     if (this.#cacheBytes > cacheBytesMax) this.#trimCache();
   }
 
   /** Drops the older half: amortised, so that no append pays for shifting one by one. */
   #trimCache(): void {
-    this.#cache = this.#cache.slice(this.#cache.length >> 1);
-    this.#cacheBytes = this.#cache.reduce((sum, entry) => sum + entry.data.length + 64, 0);
+    this.#keepCacheFrom(this.#cacheFirst() + (this.#cache.length >> 1));
+  }
+
+  #keepCacheFrom(index: number): void {
+    const drop = index - this.#cacheFirst();
+    if (drop <= 0) return;
+    this.#cache = this.#cache.slice(drop);
+    this.#cacheBytes = this.#cache.reduce((sum, entry) => sum + cachedBytes(entry), 0);
   }
 
   /** An idle group keeps nothing in memory but where its log begins and ends. */
@@ -196,21 +220,39 @@ export class LogStore implements LogReader {
     if (to <= this.#truncated.index) return this.#truncated.index;
     const term = this.term(to);
     invariant(term !== undefined, `group ${this.#group}: compaction beyond the log`);
-    const share = (to - this.#truncated.index) / (this.#last - this.#truncated.index);
-    for (let at = this.#truncated.index + 1; at <= to; at++) batch.delete("raft", entryRow(this.#group, at));
-    this.#bytes -= this.#bytes * share;
+    const from = this.#truncated.index;
+    for (let at = from + 1; at <= to; at++) batch.delete("raft", entryRow(this.#group, at));
+    this.#bytes = this.bytes - (this.bytes * (to - from)) / (this.#last - from);
     this.#truncated = { index: to, term };
     batch.put("raft", truncatedRow(this.#group), truncatedValue(this.#truncated));
-    const drop = to + 1 - this.#cacheFirst();
-    if (drop > 0) this.#cache = this.#cache.slice(drop);
+    this.#keepCacheFrom(to + 1);
     return to;
   }
 
-  /** The whole log gives way to a snapshot; its state machine rows follow behind a durable mark (R4). */
+  /** Whether rows are left that `sweep` has to take away. */
+  get needsSweep(): boolean {
+    return this.#left !== undefined;
+  }
+
+  /** Takes away up to `rowsMax` rows that a snapshot jumped over; nobody reads them. */
+  sweep(batch: Batch, rowsMax: number): void {
+    const left = this.#left;
+    if (left === undefined) return;
+    const end = Math.min(left.from + rowsMax, left.to + 1);
+    for (; left.from < end; left.from++) batch.delete("raft", entryRow(this.#group, left.from));
+    if (left.from > left.to) this.#left = undefined;
+  }
+
+  /**
+   * The whole log gives way to a snapshot; its state machine rows follow behind a durable mark (R4). Rows
+   * behind the snapshot's index go with it, or they would pass for its continuation (R3); those before it are
+   * out of sight and go later, in slices (R13).
+   */
   reset(batch: Batch, meta: SnapshotMeta): void {
-    for (let at = this.#truncated.index + 1; at <= this.#last; at++) {
-      batch.delete("raft", entryRow(this.#group, at));
-    }
+    for (let at = meta.index + 1; at <= this.#last; at++) batch.delete("raft", entryRow(this.#group, at));
+    const from = this.#left?.from ?? this.#truncated.index + 1;
+    const to = Math.min(this.#last, meta.index);
+    this.#left = from <= to ? { from, to } : undefined;
     this.#truncated = { index: meta.index, term: meta.term };
     batch.put("raft", truncatedRow(this.#group), truncatedValue(this.#truncated));
     this.#last = meta.index;
@@ -224,10 +266,15 @@ export class LogStore implements LogReader {
 function withinBytes(entries: readonly Entry[], maxBytes: number): readonly Entry[] {
   let bytes = 0;
   for (const [i, entry] of entries.entries()) {
-    bytes += entry.data.length;
+    bytes += entryBytes(entry);
     if (i > 0 && bytes > maxBytes) return entries.slice(0, i);
   }
   return entries;
+}
+
+/** What an entry costs in memory, roughly. */
+function cachedBytes(entry: Entry | undefined): number {
+  return entry === undefined ? 0 : entry.data.length + 64;
 }
 
 /** Writes the fixed first state of a replica made by order or by split (R5). */

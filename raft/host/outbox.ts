@@ -43,10 +43,12 @@ export class Outbox {
       this.#lanes.set(node, lanes);
     }
     const lane = lanes[priority];
+    const bytes = bytesOf(message);
+    // Before, not after: one large message more could make a body that the transport does not take.
+    if (lane.fields.length > 0 && lane.bytes + bytes > bodyBytesMax) this.#send(node, lane, priority);
     lane.fields.push(messageFields(group, message, sleep));
     lane.messages.push({ group, message });
-    lane.bytes += bytesOf(message);
-    if (lane.bytes > bodyBytesMax) this.#send(node, lane, priority);
+    lane.bytes += bytes;
   }
 
   /** Hands everything to the transport; it leaves with the transport's next flush. */

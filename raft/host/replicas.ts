@@ -1,12 +1,14 @@
-import { type GroupId, groupOfRow, groupRow, metaTags, type NodeId, type ReplicaId } from "#proto";
+import { type GroupId, groupOfRow, type NodeId, type ReplicaId } from "#proto";
 import { Core, type Message } from "#raft/core";
 import { type Batch, OverlayBatch, type Range } from "#storage";
+import { Graveyard, replicaRecords } from "./burial.ts";
 import { coreConfig } from "./core-config.ts";
 import { Group } from "./group.ts";
 import { LogStore, writeFirstState } from "./log-store.ts";
-import { appliedRow, appliedValue, raftBounds, readReplica, replicaRow, replicaValue } from "./rows.ts";
+import { anyOverlap } from "./ranges.ts";
+import { appliedRow, appliedValue, readReplica, replicaRow, replicaValue } from "./rows.ts";
 import type { Shared } from "./shared.ts";
-import { installer, markRow } from "./snapshot-receive.ts";
+import { recoverInstalls } from "./snapshot-receive.ts";
 import type { ReplicaInit } from "./types.ts";
 
 export interface Creation {
@@ -14,28 +16,38 @@ export interface Creation {
   readonly done: (result: "created" | "exists" | "tombstone") => void;
 }
 
+/** First states and tombstones in the turn's batch. */
+export interface Orders {
+  readonly creations: readonly Creation[];
+  readonly graves: ReturnType<Graveyard["collect"]>;
+}
+
 /** Which replicas live on this node: opened from disk, made by order or by a leader's word, removed for good. */
 export class Replicas {
   readonly #shared: Shared;
+  readonly #graveyard: Graveyard;
   #waiting: Creation[] = [];
+  /** Ordered and not yet open, with what is to happen then. */
+  readonly #creating: Map<GroupId, (() => void)[]> = new Map();
   /** A lone voter has nobody to wait for. */
   readonly #onLoneVoter: (group: Group) => void;
 
   constructor(shared: Shared, onLoneVoter: (group: Group) => void) {
     this.#shared = shared;
+    this.#graveyard = new Graveyard(shared);
     this.#onLoneVoter = onLoneVoter;
   }
 
   openStored(): void {
-    const range: Range = {
-      family: "meta",
-      start: groupRow(metaTags.hostReplica, 0),
-      end: groupRow(metaTags.hostReplica + 1, 0),
-    };
-    const { rows } = this.#shared.options.engine.scan(range, { limit: Number.MAX_SAFE_INTEGER });
+    const { engine } = this.#shared.options;
+    const { sliceRows } = this.#shared.limits;
+    recoverInstalls(engine, sliceRows, (batch) => this.#shared.writeUnsynced(batch));
+    const { rows } = engine.scan(replicaRecords, { limit: Number.MAX_SAFE_INTEGER });
     for (let i = 0; i + 1 < rows.length; i += 2) {
       const record = readReplica(rows[i + 1] ?? new Uint8Array(0));
-      if (record.state === "live") this.#open(groupOfRow(rows[i] ?? new Uint8Array(0)), record.replica);
+      const group = groupOfRow(rows[i] ?? new Uint8Array(0));
+      if (record.state === "live") this.#open(group, record.replica);
+      else this.#graveyard.resume(group, record);
     }
   }
 
@@ -43,7 +55,6 @@ export class Replicas {
     const { engine, factory, makeCore } = this.#shared.options;
     const machine = factory.make(id, replica);
     if (machine === undefined) return undefined;
-    this.#finishInstall(id);
     const log = new LogStore(engine, id);
     const config = coreConfig(this.#shared.options, replica, log, this.#shared.startedMs);
     const core = makeCore?.(config, id) ?? new Core(config);
@@ -55,14 +66,6 @@ export class Replicas {
     const { voters, outgoing } = group.conf;
     if (voters.length === 1 && voters[0] === replica && outgoing.length === 0) this.#onLoneVoter(group);
     return group;
-  }
-
-  /** A crash in the middle of an install left its mark: go on from the staged rows (R4). */
-  #finishInstall(id: GroupId): void {
-    const { engine, limits } = this.#shared.options;
-    if (engine.get("meta", markRow(id)) === undefined) return;
-    const next = installer(engine, id, [], limits.sliceRows, (batch) => this.#shared.writeUnsynced(batch));
-    while (next());
   }
 
   /**
@@ -78,22 +81,22 @@ export class Replicas {
   ): Group | undefined {
     const known = this.#shared.groups.get(id);
     if (known !== undefined) {
-      if (known.replica !== to) return undefined;
-      known.learnedNodes.set(from, node);
-      return known;
+      if (known.replica !== to || !known.acceptsFrom(from, node)) return undefined;
+      const asksForVote = kind === "vote" || kind === "preVote" || kind === "timeoutNow";
+      return asksForVote && !known.initialised ? undefined : known;
     }
     const fromLeader = kind === "append" || kind === "heartbeat" || kind === "snapshot";
-    if (!fromLeader || this.#waiting.some((creation) => creation.init.group === id)) return undefined;
+    if (!fromLeader || this.#creating.has(id) || this.#graveyard.has(id)) return undefined;
     if (this.#record(id, to) !== undefined) return undefined;
-    const batch = this.#shared.options.engine.batch();
-    batch.put("meta", replicaRow(id), replicaValue({ replica: to, state: "live" }));
     const group = this.#open(id, to);
     if (group === undefined) {
       this.#shared.stats.messagesToUnknown += 1;
       return undefined;
     }
+    const batch = this.#shared.options.engine.batch();
+    batch.put("meta", replicaRow(id), replicaValue({ replica: to, state: "live" }));
     this.#shared.writeUnsynced(batch);
-    group.learnedNodes.set(from, node);
+    group.acceptsFrom(from, node);
     return group;
   }
 
@@ -104,28 +107,53 @@ export class Replicas {
     return record !== undefined && record.replica >= replica ? record : undefined;
   }
 
+  /** Whether rows of another replica, or of a dead one that are not cleared yet, lie in `ranges` (R5). */
+  isTaken(id: GroupId, ranges: readonly Range[]): boolean {
+    if (anyOverlap(ranges, this.#graveyard.rangesLeft())) return true;
+    for (const group of this.#shared.groups.values()) {
+      if (group.group !== id && anyOverlap(ranges, group.machine.snapshotRanges())) return true;
+    }
+    return false;
+  }
+
   create(creation: Creation): void {
-    this.#waiting.push(creation);
-    this.#shared.schedule();
+    const { group } = creation.init;
+    if (this.#creating.has(group)) {
+      // The earlier order decides: by then this one finds a replica there.
+      this.#afterCreation(group, () => this.create(creation));
+      return;
+    }
+    this.#creating.set(group, []);
+    // Over rows of a dead replica a new one would wake up with its log and its votes.
+    this.#graveyard.whenCleared(group, () => {
+      this.#waiting.push(creation);
+      this.#shared.schedule();
+    });
+  }
+
+  #afterCreation(group: GroupId, then: () => void): void {
+    this.#creating.get(group)?.push(then);
   }
 
   get anyWaiting(): boolean {
-    return this.#waiting.length > 0;
+    return this.#waiting.length > 0 || this.#graveyard.anyUnwritten;
   }
 
-  /** Puts the first states of ordered replicas in the turn's batch, which must then be synced. */
-  collect(batch: Batch): readonly Creation[] {
-    if (this.#waiting.length === 0) return [];
+  /** Puts first states and tombstones in the turn's batch, which must then be synced if there are any. */
+  collect(batch: Batch): Orders {
+    const graves = this.#graveyard.collect(batch);
+    if (this.#waiting.length === 0) return { creations: this.#waiting, graves };
     const waiting = this.#waiting;
     this.#waiting = [];
-    return waiting.filter((creation) => this.#writeFirst(creation, batch));
+    return { creations: waiting.filter((creation) => this.#writeFirst(creation, batch)), graves };
   }
 
   #writeFirst({ init, done }: Creation, batch: Batch): boolean {
     const { group, replica, index, term, conf, rows } = init;
     const record = this.#record(group, replica);
     if (this.#shared.groups.has(group) || record !== undefined) {
-      done(record?.state === "tombstone" ? "tombstone" : "exists");
+      this.#shared.answer(() => done(record?.state === "tombstone" ? "tombstone" : "exists"));
+      this.#settle(group);
       return false;
     }
     batch.put("meta", replicaRow(group), replicaValue({ replica, state: "live" }));
@@ -135,51 +163,43 @@ export class Replicas {
     return true;
   }
 
-  openCreated(creations: readonly Creation[]): void {
+  #settle(group: GroupId): void {
+    const waiting = this.#creating.get(group) ?? [];
+    this.#creating.delete(group);
+    for (const then of waiting) this.#shared.answer(then);
+  }
+
+  /** The turn's batch is durable. */
+  carryOut({ creations, graves }: Orders): void {
     for (const { init, done } of creations) {
-      if (this.#shared.groups.has(init.group)) {
-        done("exists");
-        continue;
-      }
       const group = this.#open(init.group, init.replica);
       if (group !== undefined) this.#shared.markDirty(group);
-      done("created");
+      this.#shared.answer(() => done("created"));
+      this.#settle(init.group);
     }
+    this.#graveyard.written(graves);
   }
 
-  /** The tombstone is synced before any row goes (R34). The group is closed already. */
-  bury(group: Group, done: () => void): void {
-    const { engine } = this.#shared.options;
-    const id = group.group;
-    const ranges: Range[] = [...group.machine.snapshotRanges(), { family: "raft", ...raftBounds(id) }];
-    const batch = engine.batch();
-    batch.put("meta", replicaRow(id), replicaValue({ replica: group.replica, state: "tombstone" }));
-    engine.write(batch, { sync: true }, (error) => {
-      if (error !== undefined) return this.#shared.fatal(error);
-      this.#clear(id, ranges, done);
-    });
-  }
-
-  /** One slice, then the others' turn (R13). */
-  #clear(id: GroupId, ranges: Range[], done: () => void): void {
-    if (this.#shared.stopped) return;
-    const { engine, clock, limits } = this.#shared.options;
-    const batch = engine.batch();
-    const range = ranges[0];
-    if (range === undefined) {
-      batch.delete("meta", appliedRow(id));
-      this.#shared.writeUnsynced(batch);
-      return done();
+  /** Removes a replica for good; one that is being made, once it is there. */
+  destroy(id: GroupId, close: (group: Group) => void, done: () => void): void {
+    if (this.#creating.has(id)) {
+      this.#afterCreation(id, () => this.destroy(id, close, done));
+      return;
     }
-    const { rows, finished } = engine.scan(range, { limit: limits.sliceRows });
-    for (let i = 0; i < rows.length; i += 2) batch.delete(range.family, rows[i] ?? new Uint8Array(0));
-    if (batch.size > 0) this.#shared.writeUnsynced(batch);
-    if (finished) ranges.shift();
-    clock.soon(() => this.#clear(id, ranges, done));
+    const group = this.#shared.groups.get(id);
+    if (group === undefined) return this.#graveyard.whenCleared(id, done);
+    const ranges = group.machine.snapshotRanges();
+    group.closed = true;
+    this.#shared.groups.delete(id);
+    this.#shared.awake.delete(group);
+    this.#shared.peersDirty = true;
+    this.#graveyard.bury(id, group.replica, ranges, done);
+    close(group);
   }
 
+  /** The host stops: what was ordered and not written will be ordered again. */
   abandonWaiting(): void {
-    for (const { done } of this.#waiting) done("exists");
+    for (const { done } of this.#waiting) this.#shared.answer(() => done("exists"));
     this.#waiting = [];
   }
 }

@@ -1,5 +1,6 @@
-import { encode, FieldReader, type GroupId, groupRow, metaTags, type ReplicaId } from "#proto";
+import { encode, FieldReader, type GroupId, groupRow, metaTags, ProtocolError, type ReplicaId } from "#proto";
 import type { ConfState, Entry, HardState, SnapshotMeta } from "#raft/core";
+import { families, type Range } from "#storage";
 
 /**
  * The host's rows. In the `raft` family: `[group, 8 bytes][tag][index, 8 bytes]`; log rows sort by index. In
@@ -30,6 +31,9 @@ export function indexOfEntryRow(row: Uint8Array): number {
 }
 
 const headBytes = 7;
+
+/** The largest term that a log row can hold; the wire takes none above. */
+export const termMax: number = 2 ** 48 - 1;
 
 /** One byte of kind, six of term, then the data as it is: the hot path's only disk format. */
 export function entryValue(entry: Entry): Uint8Array {
@@ -124,15 +128,34 @@ export function readSnapshot(value: unknown): SnapshotMeta {
 export interface ReplicaRecord {
   readonly replica: ReplicaId;
   readonly state: "live" | "tombstone";
+  /** On a tombstone whose rows may not all be gone: where they are. */
+  readonly ranges?: readonly Range[];
 }
 
 export const replicaRow = (group: GroupId): Uint8Array => groupRow(metaTags.hostReplica, group);
 
 export function replicaValue(r: ReplicaRecord): Uint8Array {
-  return encode([r.replica, r.state]);
+  return encode([r.replica, r.state, r.ranges === undefined ? null : r.ranges.map(rangeFields)]);
 }
 
 export function readReplica(value: Uint8Array): ReplicaRecord {
   const f = FieldReader.of(value, "replica record");
-  return { replica: f.integer(1), state: f.choice(["live", "tombstone"] as const) };
+  const replica = f.integer(1);
+  const state = f.choice(["live", "tombstone"] as const);
+  const ranges = f.optional((r) => r.list(readRange));
+  return { replica, state, ...(ranges === undefined ? {} : { ranges }) };
+}
+
+export function rangeFields(range: Range): unknown[] {
+  return [families.indexOf(range.family), range.start, range.end ?? null];
+}
+
+/** @throws ProtocolError */
+export function readRange(value: unknown): Range {
+  const f = new FieldReader(value, "range");
+  const family = families[f.integer()];
+  if (family === undefined) throw new ProtocolError("range: unknown family");
+  const start = f.bytes().slice();
+  const end = f.optional((e) => e.bytes().slice());
+  return { family, start, ...(end === undefined ? {} : { end }) };
 }

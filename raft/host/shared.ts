@@ -1,6 +1,6 @@
 import type { BootId, GroupId, NodeId } from "#proto";
 import type { Message } from "#raft/core";
-import type { Batch } from "#storage";
+import type { Batch, Family, Range } from "#storage";
 import type { HostLimits, HostTiming } from "./config.ts";
 import type { Group } from "./group.ts";
 import { Liveness } from "./liveness.ts";
@@ -28,9 +28,14 @@ export class Shared {
   readonly liveness: Liveness;
   readonly readIds: ReadIds;
   dirty: Group[] = [];
+  /** Groups with members to be told that they are removed (R10). */
+  readonly farewells: Set<Group> = new Set();
   /** Members came or went: whom this node beats with is to be looked up again. */
   peersDirty = true;
   stopped = false;
+  /** No answer leaves any more: after a fatal error what was on its way to disk is unknown (R8). */
+  #silent = false;
+  #answers: (() => void)[] = [];
   startedMs = 0;
   /** Monotonic ms at which the write under way began; undefined while none is. */
   writingSinceMs: number | undefined;
@@ -92,6 +97,17 @@ export class Shared {
     return node !== this.nodeId && this.liveness.isSuspected(node);
   }
 
+  /** Rows of one family that replicas here hold: a clean-up must spare them (R34). */
+  liveRanges(family: Family): Range[] {
+    // The family of logs is divided by group, not by key.
+    if (family === "raft") return [];
+    const ranges: Range[] = [];
+    for (const group of this.groups.values()) {
+      for (const range of group.machine.snapshotRanges()) if (range.family === family) ranges.push(range);
+    }
+    return ranges;
+  }
+
   /** Is the node of this member known, and not believed gone? */
   isLive(group: Group, replica: number): boolean {
     const node = group.nodeOf(replica);
@@ -109,6 +125,28 @@ export class Shared {
     });
   }
 
+  /**
+   * Keeps an answer for the next `flushAnswers`: who is answered may ask, destroy or stop, so nobody is
+   * called while a group is being worked on.
+   */
+  answer(run: () => void): void {
+    this.#answers.push(run);
+  }
+
+  /** Runs the answers kept. @returns whether there were any */
+  flushAnswers(): boolean {
+    if (this.#answers.length === 0) return false;
+    while (this.#answers.length > 0 && !this.#silent) {
+      const answers = this.#answers;
+      this.#answers = [];
+      for (const run of answers) {
+        if (this.#silent) return true;
+        run();
+      }
+    }
+    return true;
+  }
+
   /** Runs a part of a turn; whatever it throws stops the node. */
   guarded(run: () => void): void {
     if (this.stopped) return;
@@ -122,13 +160,14 @@ export class Shared {
   /** R8, R11: this node must not go on with what might not be on disk, or with a log it cannot read. */
   fatal(error: Error): void {
     if (this.stopped) return;
-    this.end();
+    this.end("silent");
     this.options.logger.error({ err: error }, "the node cannot go on");
     this.options.onFatal(error);
   }
 
-  end(): void {
+  end(how: "silent" | "answering"): void {
     this.stopped = true;
+    this.#silent = how === "silent";
     this.#onStop();
   }
 

@@ -1,5 +1,5 @@
 import type { NodeId, ReplicaId } from "#proto";
-import type { Message } from "#raft/core";
+import { isQuorum, type Message } from "#raft/core";
 import type { Group } from "./group.ts";
 import type { Shared } from "./shared.ts";
 import type { SleepMark } from "./wire.ts";
@@ -54,11 +54,15 @@ function planSleep(group: Group, isGone: (node: NodeId) => boolean): SleepPlan |
     if (replica === group.replica) continue;
     const node = group.nodeOf(replica);
     if (node === undefined) return undefined;
-    if (isGone(node)) without.add(node);
-    else if (progress.match !== last || progress.state !== "Replicate") return undefined;
+    const isLevel = progress.match === last;
+    if (isGone(node)) {
+      if (!isLevel) without.add(node);
+    } else if (!isLevel || progress.state !== "Replicate") return undefined;
     else tell.push(replica);
   }
-  return { tell, without };
+  // Cut off from a quorum it would go on believing that it leads: awake, check-quorum tells it.
+  const isWithUs = (replica: ReplicaId): boolean => replica === group.replica || tell.includes(replica);
+  return isQuorum(core.conf.voters, core.conf.outgoing, isWithUs) ? { tell, without } : undefined;
 }
 
 /** After the heartbeat that asked was stepped: sleeps where this follower is exactly where the leader says. */

@@ -1,4 +1,4 @@
-import { addressOf, type GroupId, groupRow, metaTags, type NodeId } from "#proto";
+import { addressOf, type GroupId, groupOfRow, groupRow, metaTags, type NodeId, ProtocolError } from "#proto";
 import type { Message } from "#raft/core";
 import { invariant, type Logger } from "#runtime";
 import type { Batch, Engine, Range } from "#storage";
@@ -20,10 +20,20 @@ type Chunk = Extract<BulkMessage, { kind: "chunk" }>;
 interface Staging {
   readonly id: string;
   readonly node: NodeId;
+  /** Chunks staged so far, which is the sequence awaited. */
   next: number;
   checksum: number;
+  /** All is there; the core is about to be asked, or has taken it. */
   end?: SnapshotEnd;
+  /** Monotonic ms of the last chunk. */
+  aliveMs: number;
 }
+
+/** Rows of a stream that has gone silent are given up after this long. */
+const silentMs = 60_000;
+
+/** Bytes cleared in one slice, at most. */
+const sliceBytes = 1024 * 1024;
 
 export const markRow = (group: GroupId): Uint8Array => groupRow(metaTags.hostInstalling, group);
 
@@ -34,7 +44,7 @@ function stagingRow(group: GroupId, sequence: number): Uint8Array {
   return row;
 }
 
-function stagingRange(group: GroupId): Range {
+export function stagingRange(group: GroupId): Range {
   return { family: "meta", start: stagingRow(group, 0), end: stagingRow(group, 0xffffffff) };
 }
 
@@ -48,6 +58,7 @@ export class SnapshotReceiver {
   readonly #transport: Transport;
   readonly #logger: Logger;
   readonly #onWriteError: (error: Error) => void;
+  readonly #isTaken: (group: GroupId, ranges: readonly Range[]) => boolean;
   readonly #staging: Map<GroupId, Staging> = new Map();
   bytesReceived = 0;
 
@@ -56,54 +67,72 @@ export class SnapshotReceiver {
     readonly transport: Transport;
     readonly logger: Logger;
     readonly onWriteError: (error: Error) => void;
+    /** Whether rows of another replica lie in these ranges, a dead one's not yet cleared among them (R5). */
+    readonly isTaken: (group: GroupId, ranges: readonly Range[]) => boolean;
   }) {
     this.#engine = parts.engine;
     this.#transport = parts.transport;
     this.#logger = parts.logger;
     this.#onWriteError = parts.onWriteError;
+    this.#isTaken = parts.isTaken;
   }
 
   /** @returns the message to step into the core once the stream is whole */
-  onChunk(group: Group, node: NodeId, chunk: Chunk): Message | undefined {
-    if (chunk.sequence === 0) this.#begin(group, node, chunk.id);
-    const staging = this.#staging.get(group.group);
-    if (staging === undefined || staging.id !== chunk.id || staging.next !== chunk.sequence) {
-      this.#answer(node, {
-        kind: "refused",
-        id: chunk.id,
-        reason: "a chunk is missing or the group is busy",
-      });
+  onChunk(group: Group, node: NodeId, chunk: Chunk, nowMs: number): Message | undefined {
+    const id = group.group;
+    let staging = this.#staging.get(id);
+    // What is whole is the core's to take or leave: a newer stream has to wait, or its first chunk would
+    // sweep away what an accepted snapshot is about to be installed from.
+    const isBusy = group.installing || staging?.end !== undefined;
+    if (chunk.sequence === 0 && staging?.id !== chunk.id && !isBusy) {
+      this.discard(id);
+      staging = { id: chunk.id, node, next: 0, checksum: 0, aliveMs: nowMs };
+      this.#staging.set(id, staging);
+    }
+    if (staging === undefined || staging.id !== chunk.id || chunk.sequence > staging.next) {
+      this.#refuse(node, chunk.id, "a chunk is missing or the group is busy");
       return undefined;
+    }
+    staging.aliveMs = nowMs;
+    if (chunk.sequence < staging.next || staging.end !== undefined) {
+      // Doubled on the way.
+      if (chunk.body !== undefined) this.#ack(node, chunk);
+      return undefined;
+    }
+    return chunk.body === undefined
+      ? this.#complete(group, staging, chunk)
+      : this.#stage(id, staging, chunk, chunk.body);
+  }
+
+  #stage(group: GroupId, staging: Staging, chunk: Chunk, body: Uint8Array): undefined {
+    try {
+      // Behind the mark there is no way back: what cannot be read must not get there.
+      decodeBlock(body);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.discard(group);
+      this.#refuse(staging.node, chunk.id, error.message);
+      return;
     }
     staging.next += 1;
-    if (chunk.body !== undefined) {
-      this.#stage(group.group, staging, chunk.sequence, chunk.body);
-      this.#answer(node, { kind: "ack", id: chunk.id, sequence: chunk.sequence });
-      return undefined;
-    }
-    return this.#complete(group, staging, chunk);
-  }
-
-  #begin(group: Group, node: NodeId, id: string): void {
-    this.#staging.delete(group.group);
-    if (group.installing) return;
-    this.#clearStaged(group.group);
-    this.#staging.set(group.group, { id, node, next: 0, checksum: 0 });
-  }
-
-  #stage(group: GroupId, staging: Staging, sequence: number, body: Uint8Array): void {
     staging.checksum = addChecksum(staging.checksum, body);
     this.bytesReceived += body.length;
     const batch = this.#engine.batch();
-    batch.put("meta", stagingRow(group, sequence), body);
+    batch.put("meta", stagingRow(group, chunk.sequence), body);
     this.#write(batch);
+    this.#ack(staging.node, chunk);
   }
 
   #complete(group: Group, staging: Staging, chunk: Chunk): Message | undefined {
     const { end } = chunk;
     if (end === undefined || end.chunks !== chunk.sequence || end.checksum !== staging.checksum) {
       this.discard(group.group);
-      this.#answer(staging.node, { kind: "refused", id: chunk.id, reason: "length or checksum differ" });
+      this.#refuse(staging.node, chunk.id, "length or checksum differ");
+      return undefined;
+    }
+    if (this.#isTaken(group.group, end.ranges)) {
+      this.discard(group.group);
+      this.#refuse(staging.node, chunk.id, "it overlaps another replica here");
       return undefined;
     }
     staging.end = end;
@@ -118,16 +147,37 @@ export class SnapshotReceiver {
     if (staging !== undefined) this.#answer(staging.node, { kind: "done", id: staging.id });
   }
 
+  /** Gives up what is staged. Never once the mark is written: the install would miss its chunks. */
   discard(group: GroupId): void {
+    const staging = this.#staging.get(group);
+    if (staging === undefined) return;
     this.#staging.delete(group);
-    this.#clearStaged(group);
+    if (staging.next === 0) return;
+    const batch = this.#engine.batch();
+    for (let i = 0; i < staging.next; i++) batch.delete("meta", stagingRow(group, i));
+    this.#write(batch);
   }
 
-  /** Puts the applying mark in the batch that also holds the raft state; `batch` is to be synced. */
-  mark(group: GroupId, batch: Batch): void {
+  /** The replica is buried: its rows go with the others. */
+  forget(group: GroupId): void {
+    this.#staging.delete(group);
+  }
+
+  /** Gives up streams that have gone silent. */
+  sweep(nowMs: number): void {
+    for (const [group, { end, aliveMs }] of this.#staging) {
+      if (end === undefined && nowMs - aliveMs > silentMs) this.discard(group);
+    }
+  }
+
+  /**
+   * Puts the applying mark in the batch that also holds the raft state; `batch` is to be synced.
+   * @param oldRanges - what the state machine holds: after a crash nobody else would remember to clear it
+   */
+  mark(group: GroupId, batch: Batch, oldRanges: readonly Range[]): void {
     const end = this.#staging.get(group)?.end;
     invariant(end !== undefined, `group ${group}: a snapshot was accepted that is not staged`);
-    batch.put("meta", markRow(group), encodeEnd(end));
+    batch.put("meta", markRow(group), encodeEnd({ ...end, ranges: [...oldRanges, ...end.ranges] }));
   }
 
   /** After the install: the sender hears that it is done. */
@@ -137,53 +187,53 @@ export class SnapshotReceiver {
     if (staging !== undefined) this.#answer(staging.node, { kind: "done", id: staging.id });
   }
 
-  /**
-   * The work behind a durable mark, in slices (R13): each call does one and says whether more is left. The
-   * old rows go, the staged ones come, then the applied row, and the mark is taken away.
-   * @param oldRanges - what the state machine held before
-   */
-  installer(group: GroupId, oldRanges: readonly Range[], sliceRows: number): () => boolean {
-    return installer(this.#engine, group, oldRanges, sliceRows, (batch) => this.#write(batch));
-  }
-
-  #clearStaged(group: GroupId): void {
-    const { rows } = this.#engine.scan(stagingRange(group), { limit: 100_000 });
-    if (rows.length === 0) return;
-    const batch = this.#engine.batch();
-    for (let i = 0; i < rows.length; i += 2) batch.delete("meta", rows[i] ?? new Uint8Array(0));
-    this.#write(batch);
-  }
-
   #write(batch: Batch): void {
     this.#engine.write(batch, { sync: false }, (error) => {
       if (error !== undefined) this.#onWriteError(error);
     });
   }
 
+  #ack(node: NodeId, chunk: Chunk): void {
+    this.#answer(node, { kind: "ack", id: chunk.id, sequence: chunk.sequence });
+  }
+
+  #refuse(node: NodeId, id: string, reason: string): void {
+    this.#logger.info({ reason }, "snapshot not taken");
+    this.#answer(node, { kind: "refused", id, reason });
+  }
+
   #answer(node: NodeId, message: BulkMessage): void {
-    if (message.kind === "refused") this.#logger.info({ reason: message.reason }, "snapshot not taken");
     this.#transport.send(addressOf(node), "bulk", encodeBulk(message), "urgent");
   }
 }
 
-/** Shared by a running install and by the start after a crash in the middle of one. */
+/** What an install under way clears; nothing when none is. */
+export function installedRanges(engine: Engine, group: GroupId): readonly Range[] {
+  const mark = engine.get("meta", markRow(group));
+  return mark === undefined ? [] : decodeEnd(mark).ranges;
+}
+
+/**
+ * The work behind a durable mark, in slices (R13): each call does one and says whether more is left. The old
+ * rows go, the staged ones come, then the applied row, and the mark is taken away. A crash begins it anew from
+ * the mark and the staged rows, which stay to the end.
+ */
 export function installer(
   engine: Engine,
   group: GroupId,
-  oldRanges: readonly Range[],
   sliceRows: number,
   write: (batch: Batch) => void,
 ): () => boolean {
   const mark = engine.get("meta", markRow(group));
   invariant(mark !== undefined, `group ${group}: an install without its mark`);
   const end = decodeEnd(mark);
-  const toClear: Range[] = [...oldRanges, ...end.ranges];
+  const toClear: Range[] = [...end.ranges];
   let chunk = 0;
   return () => {
     const range = toClear[0];
     const batch = engine.batch();
     if (range !== undefined) {
-      const { rows, finished } = engine.scan(range, { limit: sliceRows });
+      const { rows, finished } = engine.scan(range, { limit: sliceRows, maxBytes: sliceBytes });
       for (let i = 0; i < rows.length; i += 2) batch.delete(range.family, rows[i] ?? new Uint8Array(0));
       if (finished) toClear.shift();
       if (batch.size > 0) write(batch);
@@ -206,4 +256,32 @@ export function installer(
     write(batch);
     return false;
   };
+}
+
+/**
+ * At the start: goes on with the installs that a crash broke off, then drops what streams had staged, which
+ * nobody will continue. Nothing turns yet, so no slices.
+ */
+export function recoverInstalls(engine: Engine, sliceRows: number, write: (batch: Batch) => void): void {
+  const marks = tagRange(metaTags.hostInstalling);
+  for (;;) {
+    const [row] = engine.scan(marks, { limit: 1 }).rows;
+    if (row === undefined) break;
+    const next = installer(engine, groupOfRow(row), sliceRows, write);
+    while (next());
+  }
+  for (;;) {
+    const { rows, finished } = engine.scan(tagRange(metaTags.hostStaging), {
+      limit: sliceRows,
+      maxBytes: sliceBytes,
+    });
+    const batch = engine.batch();
+    for (let i = 0; i < rows.length; i += 2) batch.delete("meta", rows[i] ?? new Uint8Array(0));
+    if (batch.size > 0) write(batch);
+    if (finished) return;
+  }
+}
+
+function tagRange(tag: number): Range {
+  return { family: "meta", start: groupRow(tag, 0), end: groupRow(tag + 1, 0) };
 }

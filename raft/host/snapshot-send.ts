@@ -1,18 +1,11 @@
 import { addressOf, type NodeId, type ReplicaId } from "#proto";
 import type { Message, SnapshotMeta } from "#raft/core";
 import type { Clock, Logger } from "#runtime";
-import type { Engine, RangeCursor } from "#storage";
+import type { Engine, Range, RangeCursor } from "#storage";
 import type { Transport } from "#transport";
 import type { HostLimits } from "./config.ts";
 import type { Group } from "./group.ts";
-import {
-  addChecksum,
-  type BulkMessage,
-  encodeBlock,
-  encodeBulk,
-  type RangeBounds,
-  type SnapshotEnd,
-} from "./snapshot-wire.ts";
+import { addChecksum, type BulkMessage, encodeBlock, encodeBulk, type SnapshotEnd } from "./snapshot-wire.ts";
 
 interface Sending {
   readonly id: string;
@@ -21,7 +14,7 @@ interface Sending {
   readonly node: NodeId;
   readonly term: number;
   readonly meta: SnapshotMeta;
-  readonly ranges: readonly RangeBounds[];
+  readonly ranges: readonly Range[];
   readonly cursor: RangeCursor;
   sequence: number;
   acked: number;
@@ -35,9 +28,8 @@ interface Sending {
 const stalledMs = 10_000;
 
 /**
- * Streams state to followers that fell behind the log (DESIGN: 256 KiB chunks, an acknowledged window, a
- * rate). The cursor is opened in the turn in which the core asked, so that it is exactly the applied state
- * the message names (R4).
+ * Streams state to followers that fell behind the log: chunks under an acknowledged window and a rate. The
+ * cursor and the index it is sent under are taken in one go, so that they are the same state (R4).
  */
 export class SnapshotSender {
   readonly #engine: Engine;
@@ -78,7 +70,11 @@ export class SnapshotSender {
 
   /** Begins a stream for a core's snapshot message; one per replica at a time. */
   begin(group: Group, node: NodeId, message: Message): void {
-    const meta = message.snapshot;
+    const { core } = group;
+    if (core.role !== "leader" || core.term !== message.term) return;
+    // The core may have written its message before the last entries were applied: what the cursor sees is
+    // the state now, and under an older index the receiver would apply those entries twice.
+    const meta = group.log.snapshot();
     if (meta === undefined) return;
     this.abort(group, message.to);
     const ranges = group.machine.snapshotRanges();
@@ -134,10 +130,18 @@ export class SnapshotSender {
     this.#budget = Math.min(perS, this.#budget + (perS * elapsedMs) / 1000);
     const nowMs = this.#clock.nowMs();
     for (const sending of [...this.#sending.values()]) {
+      // With nothing under way it is our own rate that it waits for.
+      if (sending.acked === sending.sequence - 1 && !sending.ended) sending.aliveMs = nowMs;
       if (nowMs - sending.aliveMs > stalledMs || sending.group.closed) {
         this.#drop(sending);
         this.#finished(sending.group, sending.to, false);
-      } else this.#pump(sending);
+        continue;
+      }
+      const before = sending.sequence;
+      this.#pump(sending);
+      if (sending.sequence === before || !this.#sending.delete(sending.id)) continue;
+      // To the end of the line: the first must not use up the rate for ever.
+      this.#sending.set(sending.id, sending);
     }
   }
 

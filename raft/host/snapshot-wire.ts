@@ -1,20 +1,13 @@
 import { crc32 } from "node:zlib";
 import { decode, encode, FieldReader, type GroupId, ProtocolError, type ReplicaId } from "#proto";
-import type { SnapshotMeta } from "#raft/core";
-import { type Family, families } from "#storage";
-import { readSnapshot, snapshotFields } from "./rows.ts";
+import { confProblem, type SnapshotMeta } from "#raft/core";
+import { type Family, families, type Range } from "#storage";
+import { rangeFields, readRange, readSnapshot, snapshotFields, termMax } from "./rows.ts";
 
 /** Rows of one family, flat: key, value, key, value… */
 export interface RowBlock {
   readonly family: Family;
   readonly rows: readonly Uint8Array[];
-}
-
-/** A range whose rows the snapshot holds whole: what the receiver has there gives way. */
-export interface RangeBounds {
-  readonly family: Family;
-  readonly start: Uint8Array;
-  readonly end?: Uint8Array;
 }
 
 /** The end of a stream: what a receiver needs to check it and to step it into the core. */
@@ -24,7 +17,8 @@ export interface SnapshotEnd {
   readonly checksum: number;
   readonly term: number;
   readonly meta: SnapshotMeta;
-  readonly ranges: readonly RangeBounds[];
+  /** What the snapshot holds whole: what the receiver has there gives way. */
+  readonly ranges: readonly Range[];
 }
 
 /** Messages of the `bulk` channel. `id` is the sender's, unique with its boot. */
@@ -63,27 +57,23 @@ export function addChecksum(checksum: number, body: Uint8Array): number {
 }
 
 function endFields(e: SnapshotEnd): unknown[] {
-  const ranges = e.ranges.map((r) => [families.indexOf(r.family), r.start, r.end ?? null]);
-  return [e.chunks, e.checksum, e.term, snapshotFields(e.meta), ranges];
+  return [e.chunks, e.checksum, e.term, snapshotFields(e.meta), e.ranges.map(rangeFields)];
 }
 
 /** @throws ProtocolError */
 export function readEnd(value: unknown): SnapshotEnd {
   const f = new FieldReader(value, "snapshot end");
-  return {
+  const end: SnapshotEnd = {
     chunks: f.integer(),
     checksum: f.integer(),
     term: f.integer(1),
     meta: readSnapshot(f.any()),
-    ranges: f.list((range) => {
-      const r = new FieldReader(range, "snapshot range");
-      const family = families[r.integer()];
-      if (family === undefined) throw new ProtocolError("snapshot range: unknown family");
-      const start = r.bytes().slice();
-      const end = r.optional((e) => e.bytes().slice());
-      return { family, start, ...(end === undefined ? {} : { end }) };
-    }),
+    ranges: f.list(readRange),
   };
+  if (end.term > termMax || end.meta.term > end.term) throw new ProtocolError("snapshot end: bad term");
+  const problem = confProblem(end.meta.conf);
+  if (problem !== undefined) throw new ProtocolError(`snapshot end: ${problem}`);
+  return end;
 }
 
 /** The end as it is kept beside the applying mark. */

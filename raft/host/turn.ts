@@ -5,9 +5,9 @@ import { compactionTarget } from "./compaction.ts";
 import type { Group } from "./group.ts";
 import { stepCommands, stepConfChanges } from "./proposals.ts";
 import { askReads, serveReads } from "./reads.ts";
-import type { Creation, Replicas } from "./replicas.ts";
+import type { Orders, Replicas } from "./replicas.ts";
 import type { Shared } from "./shared.ts";
-import type { SnapshotReceiver } from "./snapshot-receive.ts";
+import { installer, type SnapshotReceiver } from "./snapshot-receive.ts";
 import type { SnapshotSender } from "./snapshot-send.ts";
 
 /** What a turn takes from and gives to. */
@@ -55,21 +55,27 @@ export class TurnLoop {
   }
 
   #begin(): void {
-    const { engine, transport, clock } = this.#shared.options;
-    this.#shared.stats.turns += 1;
+    const shared = this.#shared;
+    const { engine, transport, clock } = shared.options;
+    shared.stats.turns += 1;
     this.#parts.takeInputs();
     const ready = this.#gather();
     for (const group of ready) for (const message of group.ready?.sendNow ?? []) this.#post(group, message);
-    applyCommitted(this.#shared, ready, "early");
+    applyCommitted(shared, ready, "early");
+    if (shared.stopped) return;
     const batch = engine.batch();
     const mustSync = this.#collectWrites(ready, batch);
-    const creations = this.#parts.replicas.collect(batch);
-    const sent = this.#shared.outbox.flush();
+    const orders = this.#parts.replicas.collect(batch);
+    const answered = shared.flushAnswers();
+    // Who was answered may have stopped the host: then nothing more is sent or written.
+    if (shared.stopped) return;
+    const sent = shared.outbox.flush() || answered;
     transport.flush();
-    if (batch.size === 0) return this.#finish(ready, creations);
-    const write = (): void => this.#write(batch, mustSync || creations.length > 0, ready, creations);
+    if (batch.size === 0) return this.#finish(ready, orders);
+    const sync = mustSync || orders.creations.length > 0 || orders.graves.length > 0;
+    const write = (): void => this.#write(batch, sync, ready, orders);
     // R16: with something on its way, the sync waits for the next poll; else there is nothing to wait for.
-    if (sent && mustSync) clock.soon(() => this.#shared.guarded(write));
+    if (sent && sync) clock.soon(() => shared.guarded(write));
     else write();
   }
 
@@ -77,19 +83,18 @@ export class TurnLoop {
     const { dirty } = this.#shared;
     this.#shared.dirty = [];
     const nowMs = this.#shared.nowMs();
-    const leasesAllowed = !this.#shared.writeIsSlow();
     const ready: Group[] = [];
     for (const group of dirty) {
       group.dirty = false;
       if (group.closed || group.installing) continue;
       stepCommands(this.#shared, group);
       stepConfChanges(this.#shared, group);
-      askReads(group, this.#shared.readIds, nowMs, leasesAllowed);
+      askReads(this.#shared, group, nowMs);
       if (group.core.hasReady()) {
         group.ready = group.core.takeReady();
         ready.push(group);
       } else {
-        serveReads(group);
+        serveReads(this.#shared, group);
         this.#noteLeadership(group);
       }
     }
@@ -112,9 +117,9 @@ export class TurnLoop {
     let mustSync = false;
     for (const group of ready) {
       const duties = group.ready;
-      if (duties === undefined) continue;
+      if (duties === undefined || group.closed) continue;
       if (duties.snapshot !== undefined) {
-        this.#parts.receiver.mark(group.group, batch);
+        this.#parts.receiver.mark(group.group, batch, group.machine.snapshotRanges());
         group.log.reset(batch, duties.snapshot);
         group.installing = true;
       }
@@ -129,11 +134,12 @@ export class TurnLoop {
 
   #compact(group: Group, batch: Batch): void {
     const { limits } = this.#shared;
+    if (group.log.needsSweep) return group.log.sweep(batch, limits.sliceRows);
     const target = compactionTarget(group, limits, (replica) => this.#shared.isLive(group, replica));
     if (target !== undefined) group.log.compact(batch, target, limits.sliceRows);
   }
 
-  #write(batch: Batch, sync: boolean, ready: readonly Group[], creations: readonly Creation[]): void {
+  #write(batch: Batch, sync: boolean, ready: readonly Group[], orders: Orders): void {
     const shared = this.#shared;
     shared.writingSinceMs = shared.nowMs();
     shared.options.engine.write(batch, { sync }, (error) => {
@@ -144,24 +150,27 @@ export class TurnLoop {
         shared.lastSyncMs = shared.nowMs();
         shared.stats.syncedTurns += 1;
       }
-      shared.guarded(() => this.#finish(ready, creations));
+      shared.guarded(() => this.#finish(ready, orders));
     });
   }
 
-  #finish(ready: readonly Group[], creations: readonly Creation[]): void {
-    const { outbox, options } = this.#shared;
+  #finish(ready: readonly Group[], orders: Orders): void {
+    const shared = this.#shared;
     for (const group of ready) {
-      if (group.installing) continue;
+      if (group.installing || group.closed) continue;
       for (const message of group.ready?.sendAfterSync ?? []) this.#post(group, message);
     }
-    applyCommitted(this.#shared, ready, "late");
+    applyCommitted(shared, ready, "late");
+    if (shared.stopped) return;
     for (const group of ready) this.#advance(group);
     for (const group of ready) this.#noteLeadership(group);
-    this.#parts.replicas.openCreated(creations);
-    outbox.flush();
-    options.transport.flush();
+    this.#parts.replicas.carryOut(orders);
+    shared.flushAnswers();
+    if (shared.stopped) return;
+    shared.outbox.flush();
+    shared.options.transport.flush();
     this.#working = false;
-    if (this.#shared.dirty.length > 0 || this.#parts.hasInputs()) this.schedule();
+    if (shared.dirty.length > 0 || this.#parts.hasInputs()) this.schedule();
   }
 
   #advance(group: Group): void {
@@ -175,36 +184,37 @@ export class TurnLoop {
 
   /** Behind the synced mark: slice after slice, other groups turning in between (R4, R13). */
   #install(group: Group, duties: Ready): void {
-    const { machine } = group;
-    const { clock, limits } = this.#shared.options;
-    const next = this.#parts.receiver.installer(group.group, machine.snapshotRanges(), limits.sliceRows);
+    const { clock, limits, engine } = this.#shared.options;
+    const write = (batch: Batch): void => this.#shared.writeUnsynced(batch);
+    const next = installer(engine, group.group, limits.sliceRows, write);
     const slice = (): void => {
       if (group.closed) return;
-      if (next()) clock.soon(() => this.#shared.guarded(slice));
-      else this.#installed(group, duties);
+      if (!next()) return this.#installed(group, duties);
+      clock.soon(() => this.#shared.guarded(slice));
     };
     slice();
   }
 
   #installed(group: Group, duties: Ready): void {
+    const shared = this.#shared;
     group.installing = false;
     group.ready = undefined;
     group.machine.load();
-    this.#shared.stats.snapshotsInstalled += 1;
-    this.#shared.peersDirty = true;
-    for (const [index, waiter] of [...group.waiters]) {
-      if (index > group.applied) continue;
-      group.waiters.delete(index);
-      for (const answer of waiter.done) answer({ kind: "unknown" });
-    }
+    shared.stats.snapshotsInstalled += 1;
+    shared.peersDirty = true;
+    const { index, term } = group.log.applied;
+    const { unknown, dropped } = group.waiters.jump(index, term);
+    for (const { done } of unknown) for (const tell of done) shared.answer(() => tell({ kind: "unknown" }));
+    for (const { done } of dropped) for (const tell of done) shared.answer(() => tell({ kind: "dropped" }));
     for (const message of duties.sendAfterSync) this.#post(group, message);
     this.#parts.receiver.installed(group.group);
     group.core.advance(duties);
-    this.#shared.markDirty(group);
+    shared.markDirty(group);
     this.schedule();
   }
 
   #noteLeadership(group: Group): void {
+    if (group.closed) return;
     const { role, term, leader } = group.core;
     if (role === group.seenRole && term === group.seenTerm && leader === group.seenLeader) return;
     if (role === "leader" && group.seenRole !== "leader") this.#shared.stats.electionsWon += 1;

@@ -1,6 +1,6 @@
 import { decode, encode, FieldReader, type GroupId, ProtocolError } from "#proto";
 import type { Entry, Message, MessageKind } from "#raft/core";
-import { readSnapshot, snapshotFields } from "./rows.ts";
+import { termMax } from "./rows.ts";
 
 /**
  * R20, beside the core's own messages. On a heartbeat `ask`: fall asleep at this commit index. On its response
@@ -34,6 +34,14 @@ const kinds: readonly MessageKind[] = [
 ];
 const tagOfKind: ReadonlyMap<MessageKind, number> = new Map(kinds.map((kind, i) => [kind, i]));
 
+/**
+ * What hosts send each other here. A snapshot comes only with its data, as a stream (R4); a proposal is never
+ * forwarded (R24).
+ */
+const sentKinds: ReadonlySet<MessageKind> = new Set(
+  kinds.filter((kind) => kind !== "snapshot" && kind !== "propose" && kind !== "forgetLeader"),
+);
+
 const flags = { reject: 1, transfer: 2, ask: 4, differs: 8 } as const;
 
 /** A tuple; entries take only term, kind and data, since their indexes follow the previous one's. */
@@ -56,12 +64,7 @@ export function messageFields(group: GroupId, m: Message, sleep: SleepMark): unk
     m.context ?? null,
     m.sentAtMs ?? null,
   ];
-  if (m.entries !== undefined || m.snapshot !== undefined) {
-    fields.push(
-      m.entries === undefined ? null : entryFields(m.entries),
-      m.snapshot === undefined ? null : snapshotFields(m.snapshot),
-    );
-  }
+  if (m.entries !== undefined) fields.push(entryFields(m.entries));
   return fields;
 }
 
@@ -78,7 +81,7 @@ function readEntries(value: unknown): Entry[] {
   let index = f.integer();
   const entries: Entry[] = [];
   for (let left = (value.length - 1) / 3; left > 0; left--) {
-    const term = f.integer(1);
+    const term = readTerm(f, 1);
     const kind = f.choice([0, 1]) === 1 ? "conf" : "normal";
     // A copy: the view would pin the whole socket chunk for as long as the log keeps the entry.
     entries.push({ index, term, kind, data: f.bytes().slice() });
@@ -98,14 +101,20 @@ export function decodeMessages(body: Uint8Array): GroupMessage[] {
   return list.map(readMessage);
 }
 
+function readTerm(f: FieldReader, min: number): number {
+  const term = f.integer(min);
+  if (term > termMax) throw new ProtocolError("raft message: term too large");
+  return term;
+}
+
 function readMessage(value: unknown): GroupMessage {
   const f = new FieldReader(value, "raft message");
   const group = f.integer();
   const kind = kinds[f.integer()];
-  if (kind === undefined) throw new ProtocolError("raft message: unknown kind");
+  if (kind === undefined || !sentKinds.has(kind)) throw new ProtocolError("raft message: unknown kind");
   const from = f.integer(1);
   const to = f.integer(1);
-  const term = f.integer();
+  const term = readTerm(f, 0);
   const bits = f.integer();
   const message: { -readonly [K in keyof Message]: Message[K] } = { kind, from, to, term };
   const integer = (r: FieldReader): number => r.integer();
@@ -127,11 +136,6 @@ function readMessage(value: unknown): GroupMessage {
     message,
     "entries",
     f.optional((r) => readEntries(r.any())),
-  );
-  setIf(
-    message,
-    "snapshot",
-    f.optional((r) => readSnapshot(r.any())),
   );
   if ((bits & flags.reject) !== 0) message.reject = true;
   if ((bits & flags.transfer) !== 0) message.transfer = true;

@@ -1,0 +1,119 @@
+import { type GroupId, groupRow, metaTags, type ReplicaId } from "#proto";
+import type { Batch, Range } from "#storage";
+import { rowRange, subtract } from "./ranges.ts";
+import { appliedRow, raftBounds, type readReplica, replicaRow, replicaValue } from "./rows.ts";
+import type { Shared } from "./shared.ts";
+import { installedRanges, markRow, stagingRange } from "./snapshot-receive.ts";
+
+interface Grave {
+  readonly group: GroupId;
+  readonly replica: ReplicaId;
+  /** What is left to clear; also in the tombstone, so that a crash in between leaves no rows behind. */
+  readonly ranges: Range[];
+  readonly waiting: (() => void)[];
+}
+
+/** Bytes read in one slice of clearing, at most. */
+const sliceBytes = 1024 * 1024;
+
+/**
+ * Replicas that leave for good. The tombstone goes in a turn's synced batch, behind every write under way for
+ * the replica; only then its rows go, slice by slice (R34, R13), clipped to what no live replica holds. Until
+ * they are gone no other replica of the group is made here: it would find the log and votes of the dead one.
+ */
+export class Graveyard {
+  readonly #shared: Shared;
+  readonly #graves: Map<GroupId, Grave> = new Map();
+  #unwritten: Grave[] = [];
+
+  constructor(shared: Shared) {
+    this.#shared = shared;
+  }
+
+  has(group: GroupId): boolean {
+    return this.#graves.has(group);
+  }
+
+  get anyUnwritten(): boolean {
+    return this.#unwritten.length > 0;
+  }
+
+  /** Runs `then` when the rows are gone; at once when they are. */
+  whenCleared(group: GroupId, then: () => void): void {
+    const grave = this.#graves.get(group);
+    if (grave === undefined) then();
+    else grave.waiting.push(then);
+  }
+
+  bury(group: GroupId, replica: ReplicaId, machineRanges: readonly Range[], done: () => void): void {
+    const ranges: Range[] = [...machineRanges, { family: "raft", ...raftBounds(group) }];
+    const grave: Grave = { group, replica, ranges, waiting: [done] };
+    this.#graves.set(group, grave);
+    this.#unwritten.push(grave);
+    this.#shared.schedule();
+  }
+
+  /** Puts the tombstones in the turn's batch, which must then be synced. */
+  collect(batch: Batch): readonly Grave[] {
+    const graves = this.#unwritten;
+    if (graves.length === 0) return graves;
+    this.#unwritten = [];
+    const { engine } = this.#shared.options;
+    for (const { group, replica, ranges } of graves) {
+      // Read only now that every write of the replica is in the engine: an install may have been under way.
+      ranges.push(...installedRanges(engine, group), rowRange("meta", markRow(group)));
+      ranges.push(stagingRange(group), rowRange("meta", appliedRow(group)));
+      batch.put("meta", replicaRow(group), replicaValue({ replica, state: "tombstone", ranges }));
+    }
+    return graves;
+  }
+
+  /** The tombstones are durable. */
+  written(graves: readonly Grave[]): void {
+    for (const grave of graves) this.#clear(grave);
+  }
+
+  /** A tombstone found at the start whose rows may not all be gone. */
+  resume(group: GroupId, record: ReturnType<typeof readReplica>): void {
+    if (record.ranges === undefined) return;
+    const grave: Grave = { group, replica: record.replica, ranges: [...record.ranges], waiting: [] };
+    this.#graves.set(group, grave);
+    this.#shared.options.clock.soon(() => this.#shared.guarded(() => this.#clear(grave)));
+  }
+
+  /** Whether rows of a dead replica lie there that are still to be cleared. */
+  rangesLeft(): Range[] {
+    return [...this.#graves.values()].flatMap((grave) => grave.ranges);
+  }
+
+  /** One slice, then the others' turn (R13). */
+  #clear(grave: Grave): void {
+    const { engine, clock, limits } = this.#shared.options;
+    const batch = engine.batch();
+    const range = grave.ranges.shift();
+    if (range === undefined) return this.#cleared(grave, batch);
+    const [first, ...rest] = subtract(range, this.#shared.liveRanges(range.family));
+    if (first !== undefined) {
+      const { rows, finished } = engine.scan(first, { limit: limits.sliceRows, maxBytes: sliceBytes });
+      for (let i = 0; i < rows.length; i += 2) batch.delete(first.family, rows[i] ?? new Uint8Array(0));
+      grave.ranges.unshift(...(finished ? rest : [range]));
+    }
+    if (batch.size > 0) this.#shared.writeUnsynced(batch);
+    clock.soon(() => this.#shared.guarded(() => this.#clear(grave)));
+  }
+
+  #cleared({ group, replica, waiting }: Grave, batch: Batch): void {
+    batch.put("meta", replicaRow(group), replicaValue({ replica, state: "tombstone" }));
+    this.#shared.writeUnsynced(batch);
+    this.#graves.delete(group);
+    for (const then of waiting) this.#shared.answer(then);
+    this.#shared.schedule();
+  }
+}
+
+/** All replica records of a node. */
+export const replicaRecords: Range = {
+  family: "meta",
+  start: groupRow(metaTags.hostReplica, 0),
+  end: groupRow(metaTags.hostReplica + 1, 0),
+};
