@@ -134,8 +134,9 @@ function target(served: Served): { readonly system: System; readonly hosts: read
 function demandSuccess(served: Served, workload: Workload, summary: LoadSummary): void {
   const { operations, failures, lastFailure } = summary;
   if (operations > 0 && failures <= operations * failureShareMax) return;
+  served.demandAlive();
   throw new Error(
-    `${served.system} ${workload}: ${failures} failures beside ${operations} successes, the last: ${lastFailure}`,
+    `${served.system} ${workload}: ${failures} failures beside ${operations} successes, the last: ${lastFailure}\n${served.lastWords()}`,
   );
 }
 

@@ -197,7 +197,7 @@ class Worker {
 
   #onLost(reason: string): void {
     if (this.#stopped) return;
-    this.#generator.onFailure(reason);
+    this.#generator.onFailure(`${this.#host.host}:${this.#host.port}: ${reason}`);
     this.#timer = setTimeout(() => this.connect(), reconnectMs);
   }
 }

@@ -53,6 +53,11 @@ export class Child {
     return pid;
   }
 
+  /** The end of what it has printed. */
+  get lastWords(): string {
+    return this.#output;
+  }
+
   /** @throws Error when it has ended */
   demandAlive(): void {
     if (this.#end !== undefined) throw new Error(`${this.name} ${this.#end}:\n${this.#output}`);

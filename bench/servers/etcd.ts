@@ -57,15 +57,26 @@ export async function startEtcd(
     return child;
   });
   const hosts = members.map(({ client }) => client);
-  await untilHealthy(hosts.map(urlOf), children);
-  return { system: "etcd", version, hosts, pids: () => children.map(({ pid }) => pid) };
+  const lastWords = (): string => children.map((child) => child.lastWords).join("");
+  const demandAlive = (): void => {
+    for (const child of children) child.demandAlive();
+  };
+  await untilHealthy(hosts.map(urlOf), demandAlive);
+  return {
+    system: "etcd",
+    version,
+    hosts,
+    pids: () => children.map(({ pid }) => pid),
+    demandAlive,
+    lastWords,
+  };
 }
 
-async function untilHealthy(urls: readonly string[], children: readonly Child[]): Promise<void> {
+async function untilHealthy(urls: readonly string[], demandAlive: () => void): Promise<void> {
   const giveUpMs = performance.now() + readyLimitMs;
   for (const url of urls) {
     while (!(await isHealthy(url))) {
-      for (const child of children) child.demandAlive();
+      demandAlive();
       if (performance.now() > giveUpMs)
         throw new Error(`etcd at ${url} was not healthy in ${readyLimitMs} ms`);
       await delay(100);

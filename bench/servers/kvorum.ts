@@ -24,8 +24,6 @@ export interface Kvorum extends Served {
   readonly readyMs: number;
   /** Process id of the supervisor; the others descend from it. */
   readonly supervisor: number;
-  /** @throws Error when the supervisor has ended */
-  demandAlive(): void;
 }
 
 /** The development cluster as users start it: three nodes, one nats-server, one supervisor. */
@@ -64,6 +62,7 @@ export async function startKvorum(options: KvorumOptions, random: Random, keep: 
     readyMs: performance.now() - startedMs,
     supervisor,
     demandAlive: () => child.demandAlive(),
+    lastWords: () => child.lastWords,
     pids: () => serverPids(supervisor),
   };
 }

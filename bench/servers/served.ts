@@ -11,6 +11,10 @@ export interface Served {
   readonly hosts: readonly HostPort[];
   /** All its processes as of now. */
   pids(): readonly number[];
+  /** @throws Error, with what it said last, when a process that the benchmark started has ended */
+  demandAlive(): void;
+  /** What its processes printed last. */
+  lastWords(): string;
 }
 
 export function urlOf({ host, port }: HostPort): string {
