@@ -130,6 +130,7 @@ describe("worth telling", () => {
     { name: "many bytes", a: led({ bytes: 1e6 }), b: led({ bytes: 2e6 }), want: true },
     { name: "a replica has caught up", a: led(peer(120)), b: led(peer(30)), want: true },
     { name: "a little lag", a: led(peer(3)), b: led(peer(9)), want: false },
+    { name: "having caught up", a: led(peer(3)), b: led(peer(0)), want: true },
     { name: "another peer", a: led({}), b: led(peer(0)), want: true },
     { name: "another term", a: led({}), b: { ...led({}), term: 7 }, want: true },
   ])("$name: $want", ({ a, b, want }) => {

@@ -137,7 +137,9 @@ export function differs(told: ReplicaReport, now: ReplicaReport): boolean {
 function peerDiffers(told: PeerReport | undefined, now: PeerReport): boolean {
   if (told === undefined || told.replicaId !== now.replicaId) return true;
   if (told.active !== now.active || told.state !== now.state) return true;
-  return told.lag > levelLag !== now.lag > levelLag || isFar(told.lag, now.lag, 128);
+  // Having caught up is news of its own, told once: who asks whether all is replicated must not wait for load.
+  const level = now.lag === 0 && told.lag > 0;
+  return level || told.lag > levelLag !== now.lag > levelLag || isFar(told.lag, now.lag, 128);
 }
 
 /** Further apart than a tenth of the larger, and than `least`. */
