@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
-import { type AdminRequest, encodeKey, hexOf, type NodeId, noBytes } from "#proto";
-import type { AdminOutcome, RouteCache, Router } from "#router/routing";
+import { type AdminRequest, type NodeId, noBytes } from "#proto";
+import type { AdminOutcome, Router } from "#router/routing";
 import { negotiate } from "./accept.ts";
 import { authorise, fullGrant } from "./access.ts";
 import { checkKey, timeoutMsMax } from "./data.ts";
@@ -14,7 +14,6 @@ const pageMax = 10_000;
 
 export interface AdminOptions {
   readonly router: Pick<Router, "admin">;
-  readonly cache: Pick<RouteCache, "keyspace">;
   readonly nodeName: (node: NodeId) => string;
   readonly ownName: string;
 }
@@ -45,7 +44,7 @@ export class AdminHandlers {
       case "shard":
         return { operation: "shards.get", parameters: { id: shardId(captured["id"]) } };
       case "locate":
-        return { operation: "locate", parameters: this.#locate(query) };
+        return { operation: "locate", parameters: locateParameters(query) };
       case "nodes":
       case "shards":
       case "keyspaces":
@@ -53,17 +52,6 @@ export class AdminHandlers {
       default:
         return { operation: `${target.name}.get`, parameters: {} };
     }
-  }
-
-  /** `key` goes as everywhere in that API: lower-case hex of the encoded key. */
-  #locate(query: Query): Readonly<Record<string, unknown>> {
-    const key = query.bytes("key") ?? noBytes;
-    checkKey(key);
-    const name = query.text("keyspace") ?? "default";
-    const keyspace = this.#options.cache.keyspace(name);
-    if (keyspace === undefined) throw new Problem("no_such_keyspace", `there is no keyspace ${name}`);
-    const { partition, slots } = keyspace.descriptor;
-    return { keyspace: name, key: hexOf(encodeKey(key, partition, slots)) };
   }
 
   #answer(exchange: Exchange, response: ServerResponse, outcome: AdminOutcome): void {
@@ -102,6 +90,13 @@ function listParameters(query: Query): Record<string, unknown> {
   const limit = query.integer("limit", 1, pageMax);
   if (limit !== undefined) parameters["limit"] = limit;
   return parameters;
+}
+
+function locateParameters(query: Query): Readonly<Record<string, unknown>> {
+  const key = query.bytes("key") ?? noBytes;
+  checkKey(key);
+  const keyspace = query.text("keyspace");
+  return keyspace === undefined ? { key } : { key, keyspace };
 }
 
 function segment(raw: string | undefined): string {

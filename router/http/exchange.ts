@@ -12,6 +12,8 @@ export interface ExchangeOptions {
   readonly ownName: string;
   readonly metrics: HttpMetrics;
   readonly budget: BodyBudget;
+  /** The server is stopping: no connection is kept. */
+  closing: boolean;
 }
 
 /** One request and its answer: what is known of it all the way, and the only place where answers are written. */
@@ -28,9 +30,9 @@ export class Exchange {
   allowedOrigin: string | undefined;
   /** Bytes taken from the budget for bodies, to be given back. */
   reservedBytes = 0;
-  /** The connection ends with this answer. */
-  closing = false;
   #ended = false;
+  /** The connection ends with this answer. */
+  #closing = false;
 
   constructor(request: IncomingMessage, target: Target, requestId: string, options: ExchangeOptions) {
     this.request = request;
@@ -69,7 +71,7 @@ export class Exchange {
     }
     if (this.allowedOrigin !== undefined) this.#allowOrigin(headers, this.allowedOrigin);
     if (this.request.headers["kvorum-trace"] === "1") this.#time(headers);
-    if (this.closing) headers.push("Connection", "close");
+    if (this.#closing || this.#options.closing) headers.push("Connection", "close");
     response.writeHead(status, headers);
     if (hasBody && this.request.method !== "HEAD") response.end(body);
     else response.end();
@@ -98,7 +100,7 @@ export class Exchange {
     if (more.retryAfterMs !== undefined) {
       headers.push("Retry-After", String(Math.max(1, Math.ceil(more.retryAfterMs / 1000))));
     }
-    if (more.close === true) this.closing = true;
+    if (more.close === true) this.#closing = true;
     headers.push("Cache-Control", "no-store");
     const body = problemJson(problem, this.requestId, outcome);
     this.answer(response, errorCodes[code].status, headers, body);

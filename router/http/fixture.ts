@@ -39,6 +39,7 @@ export class HttpBench {
     servedBy: 1,
   });
   readonly server: HttpServer;
+  #unanswered: (outcome: ReadOutcome) => void = () => {};
 
   constructor(options: Partial<HttpServerOptions> = {}) {
     const clock = new VirtualClock();
@@ -70,7 +71,8 @@ export class HttpBench {
         read: (intent, done) => {
           this.reads.push(intent);
           const outcome = this.onRead(intent);
-          if (outcome !== undefined) setImmediate(() => done(outcome));
+          if (outcome === undefined) this.#unanswered = done;
+          else setImmediate(() => done(outcome));
         },
         admin: (request, _timeoutMs, done) => {
           this.adminRequests.push(request);
@@ -88,6 +90,11 @@ export class HttpBench {
       corsOrigins: [],
       ...options,
     });
+  }
+
+  /** Answers the last read that got no answer. */
+  answerRead(outcome: ReadOutcome): void {
+    this.#unanswered(outcome);
   }
 }
 

@@ -353,7 +353,7 @@ function adminPath(
 
 const adminPaths: Json = {
   "/v1/admin/cluster": adminPath("The cluster as a whole", ref("Cluster")),
-  "/v1/admin/nodes": adminPath("Its nodes", listOf("Node"), [limit, cursor]),
+  "/v1/admin/nodes": adminPath("Its nodes", listOf("Node")),
   "/v1/admin/nodes/{name}": adminPath(
     "One node",
     ref("Node"),
@@ -379,7 +379,7 @@ const adminPaths: Json = {
     [keyQuery, query("keyspace", { ...text, default: "default" }, "Its keyspace.")],
     ["key_empty", "key_too_large", "no_such_keyspace"],
   ),
-  "/v1/admin/keyspaces": adminPath("Its keyspaces", listOf("Keyspace"), [limit, cursor]),
+  "/v1/admin/keyspaces": adminPath("Its keyspaces", listOf("Keyspace")),
   "/v1/admin/config": adminPath("Its live settings", { type: "object" }),
 };
 

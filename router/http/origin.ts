@@ -16,13 +16,19 @@ const rememberedMax = 256;
  * name was re-bound to our address, a foreign `Origin` that another site's page is asking.
  */
 export class OriginGuard {
-  readonly #hosts: ReadonlySet<string>;
+  readonly #hosts: Set<string>;
   readonly #origins: ReadonlySet<string>;
   readonly #remembered = new Map<string, boolean>();
 
   constructor(rules: OriginRules) {
     this.#hosts = new Set(rules.hosts.map((host) => host.toLowerCase()));
     this.#origins = new Set(rules.corsOrigins.map((origin) => origin.toLowerCase().replace(/\/$/, "")));
+  }
+
+  /** One more name of this server. */
+  allow(host: string): void {
+    this.#hosts.add(host.toLowerCase());
+    this.#remembered.clear();
   }
 
   /**

@@ -55,7 +55,7 @@ export const resources: Readonly<Record<ResourceName, Resource>> = {
     path: "/v1/admin/nodes",
     methods: reading,
     kind: "admin",
-    parameters: ["limit", "cursor", "timeout"],
+    parameters: ["timeout"],
   },
   node: { path: "/v1/admin/nodes/{name}", methods: reading, kind: "admin", parameters: ["timeout"] },
   shards: {
@@ -75,7 +75,7 @@ export const resources: Readonly<Record<ResourceName, Resource>> = {
     path: "/v1/admin/keyspaces",
     methods: reading,
     kind: "admin",
-    parameters: ["limit", "cursor", "timeout"],
+    parameters: ["timeout"],
   },
   config: { path: "/v1/admin/config", methods: reading, kind: "admin", parameters: ["timeout"] },
   healthz: { path: "/healthz", methods: reading, kind: "open", parameters: [] },

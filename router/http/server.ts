@@ -45,7 +45,7 @@ export interface HttpServerOptions extends OriginRules {
   readonly name: string;
   readonly version: string;
   readonly router: Pick<Router, "read" | "write" | "admin" | "stats" | "inFlight" | "inFlightBytes">;
-  readonly cache: Pick<RouteCache, "node" | "keyspace" | "stats">;
+  readonly cache: Pick<RouteCache, "node" | "stats">;
   readonly logger: Logger;
   readonly random: Random;
   /** Asked for each request: these settings change while the server runs. */
@@ -79,7 +79,6 @@ export class HttpServer {
   readonly #shared: ExchangeOptions;
   readonly #requestIdStart: string;
   #requests = 0;
-  #draining = false;
 
   constructor(options: HttpServerOptions) {
     const { router, cache, name } = options;
@@ -87,8 +86,8 @@ export class HttpServer {
     this.#guard = new OriginGuard(options);
     const nodeName = (node: NodeId): string => cache.node(node)?.name ?? String(node);
     this.#data = new DataHandlers({ router, nodeName, ownName: name });
-    this.#admin = new AdminHandlers({ router, cache, nodeName, ownName: name });
-    this.#shared = { ownName: name, metrics: this.#metrics, budget: this.#budget };
+    this.#admin = new AdminHandlers({ router, nodeName, ownName: name });
+    this.#shared = { ownName: name, metrics: this.#metrics, budget: this.#budget, closing: false };
     this.#requestIdStart = `${options.random.hex(4)}-`;
     this.#app = this.#build();
   }
@@ -96,6 +95,7 @@ export class HttpServer {
   /** @param port - 0 for any free one */
   async listen(host: string, port: number): Promise<{ host: string; port: number }> {
     await this.#app.listen({ host, port, backlog });
+    this.#guard.allow(host);
     const address = this.#app.server.address();
     return typeof address === "object" && address !== null
       ? { host: address.address, port: address.port }
@@ -104,12 +104,12 @@ export class HttpServer {
 
   /** From now on requests get `503`, but for /healthz; those under way go on. */
   drain(): void {
-    this.#draining = true;
+    this.#shared.closing = true;
   }
 
   /** Stops listening and waits for what is under way, at most `graceMs`; then connections are cut. */
   async close(graceMs = 2_000): Promise<void> {
-    this.#draining = true;
+    this.drain();
     const cut = setTimeout(() => this.#app.server.closeAllConnections(), graceMs);
     await this.#app.close();
     clearTimeout(cut);
@@ -206,7 +206,6 @@ export class HttpServer {
     const target = findTarget(request.url ?? "/");
     const requestId = this.#requestId(headers["x-request-id"]);
     const exchange = new Exchange(request, target, requestId, this.#shared);
-    exchange.closing = this.#draining;
     request[exchangeOf] = exchange;
     // Any type is kept with its value as it came; fastify would refuse those it cannot parse.
     if (exchange.contentType !== undefined) headers["content-type"] = "application/octet-stream";
@@ -218,7 +217,7 @@ export class HttpServer {
     const { request, resource } = exchange;
     const { headers } = request;
     checkHead(request);
-    if (this.#draining && resource?.path !== "/healthz") {
+    if (this.#shared.closing && resource?.path !== "/healthz") {
       throw new Problem("unavailable", "this node is shutting down", { retryAfterMs: 1_000, close: true });
     }
     const { host, origin } = headers;

@@ -8,6 +8,8 @@ const roundTripFreshMs = 10_000;
 
 interface Peer {
   lastAnswerMs: number;
+  /** Since when it has been suspect, and until when. */
+  suspectSinceMs: number;
   suspectUntilMs: number;
   /** Smoothed, of reads that a single replica answers. */
   roundTripMs: number;
@@ -17,10 +19,13 @@ interface Peer {
 /** What this router has seen of the nodes: who is silent, who is near. Hints, never a verdict. */
 export class Peers {
   readonly #clock: Clock;
+  readonly #lastHeardMs: (node: NodeId) => number | undefined;
   readonly #peers = new Map<NodeId, Peer>();
 
-  constructor(clock: Clock) {
+  /** @param lastHeardMs - when anything at all came from a node, where the transport exchanges heartbeats */
+  constructor(clock: Clock, lastHeardMs: (node: NodeId) => number | undefined = () => undefined) {
     this.#clock = clock;
+    this.#lastHeardMs = lastHeardMs;
   }
 
   answered(node: NodeId): void {
@@ -37,18 +42,19 @@ export class Peers {
 
   /** Its process is gone, or our way to it. */
   gone(node: NodeId): void {
-    this.#peer(node).suspectUntilMs = this.#clock.nowMs() + suspectMs;
+    this.#suspect(this.#peer(node));
   }
 
   /** A request sent at `sinceMs` has no answer: suspect unless it answered another one since. */
   silent(node: NodeId, sinceMs: number): void {
     const peer = this.#peer(node);
-    if (peer.lastAnswerMs <= sinceMs) peer.suspectUntilMs = this.#clock.nowMs() + suspectMs;
+    if (peer.lastAnswerMs <= sinceMs) this.#suspect(peer);
   }
 
   isSuspect(node: NodeId): boolean {
     const peer = this.#peers.get(node);
-    return peer !== undefined && peer.suspectUntilMs > this.#clock.nowMs();
+    if (peer === undefined || peer.suspectUntilMs <= this.#clock.nowMs()) return false;
+    return (this.#lastHeardMs(node) ?? 0) <= peer.suspectSinceMs;
   }
 
   /** Estimated round trip in ms; 0 for one not measured lately, so that it gets tried. */
@@ -58,10 +64,16 @@ export class Peers {
     return peer.roundTripMs;
   }
 
+  #suspect(peer: Peer): void {
+    const nowMs = this.#clock.nowMs();
+    peer.suspectSinceMs = nowMs;
+    peer.suspectUntilMs = nowMs + suspectMs;
+  }
+
   #peer(node: NodeId): Peer {
     let peer = this.#peers.get(node);
     if (peer === undefined) {
-      peer = { lastAnswerMs: -1, suspectUntilMs: 0, roundTripMs: 0, measuredAtMs: 0 };
+      peer = { lastAnswerMs: -1, suspectSinceMs: 0, suspectUntilMs: 0, roundTripMs: 0, measuredAtMs: 0 };
       this.#peers.set(node, peer);
     }
     return peer;

@@ -67,7 +67,10 @@ export class Registration {
     try {
       const reply = decodeRegisterReply(body);
       if (reply.kind === "not_leader") {
-        if (reply.leader !== undefined) cache.setPlacementLeader(reply.leader);
+        if (reply.leader !== undefined) {
+          cache.setPlacementLeader(reply.leader);
+          this.#rotation |= 1;
+        }
         return false;
       }
       if (reply.settings !== undefined && reply.settings.version > this.#settingsVersion) {

@@ -327,7 +327,8 @@ export class RouteCache {
     if (!result.ok) return false;
     try {
       const table = decodeRouteTable(result.body);
-      return compareVersions(table.version, this.#heardOf) >= 0 && this.applyTable(table);
+      // One that is newer, but not new enough, is a step; the fetching goes on.
+      return this.applyTable(table) && compareVersions(table.version, this.#heardOf) >= 0;
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.stats.malformed++;

@@ -41,6 +41,8 @@ export interface RouterOptions {
   /** This process's node; absent in a stateless router. */
   readonly self?: NodeId;
   readonly limits?: RouterLimits;
+  /** When anything came from a node last, monotonic ms: ends the suspicion of one that is back. */
+  readonly lastHeardMs?: (node: NodeId) => number | undefined;
 }
 
 export interface WriteIntent {
@@ -81,7 +83,7 @@ export class Router {
       logger,
       rpc,
       cache,
-      peers: new Peers(clock),
+      peers: new Peers(clock, options.lastHeardMs),
       wheel: new TimerWheel(clock),
       session: new Session(random),
       stats: this.stats,
