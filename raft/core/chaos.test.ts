@@ -22,17 +22,11 @@ describe("a group under random faults", () => {
 });
 
 describe("a deliberate bug is caught (R12)", () => {
-  // Where the search for each begins: near a seed that shows it, for these tests are no benchmark.
-  const mutants: readonly { readonly mutant: Mutant; readonly from: number }[] = [
-    { mutant: "voteForgotten", from: 919 },
-    { mutant: "ackBeforeSync", from: 1 },
-    { mutant: "clockStops", from: 171 },
-    { mutant: "readUnconfirmed", from: 1 },
-  ];
+  const mutants: readonly Mutant[] = ["voteForgotten", "ackBeforeSync", "clockStops", "readUnconfirmed"];
 
-  it.each(mutants)("$mutant", ({ mutant, from }) => {
+  it.each(mutants)("%s", (mutant) => {
     let caught = 0;
-    for (let seed = from; seed < from + 1500 && caught === 0; seed++) {
+    for (let seed = 1; seed <= 1000 && caught === 0; seed++) {
       try {
         runChaos({ random: seededRandom(`${mutant}/${seed}`), events, mutant });
       } catch (error) {

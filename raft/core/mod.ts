@@ -15,6 +15,7 @@ export {
 } from "./conf-change.ts";
 export { decodeConfChange, encodeConfChange } from "./conf-codec.ts";
 export { Core } from "./core.ts";
+export { defaultConfig, type RequiredConfig } from "./default-config.ts";
 export { MemoryLog, type MemoryLogStart } from "./memory-log.ts";
 export { isQuorum, jointVote, majority, majorityValue, majorityVote, type VoteOutcome } from "./quorum.ts";
 export {

@@ -71,7 +71,8 @@ export class Chaos {
   #faulty = true;
   readonly #faultsPerMille: number;
   readonly #lossRate: number;
-  #cut = new Set<number>();
+  /** Links that lose everything: `from>to`. */
+  readonly #cut = new Set<string>();
   /** What has ever been applied anywhere, by index. */
   readonly #truth = new Map<number, string>();
   readonly #leaderOf = new Map<number, number>();
@@ -212,11 +213,35 @@ export class Chaos {
 
   #fault(replica: Replica | undefined): void {
     const draw = this.#random.below(100);
-    if (draw < 25 && replica !== undefined) this.#crash(replica);
-    else if (draw < 60) this.#revive();
-    else if (draw < 65 && replica !== undefined) this.#step(replica, { kind: "campaign", nowMs: 0 });
-    else if (draw < 80) this.#cut = new Set([1, 2, 3, 4, 5, 6].filter(() => this.#random.chance(0.4)));
-    else this.#cut = new Set();
+    if (draw < 20 && replica !== undefined) this.#crash(replica);
+    else if (draw < 45) this.#revive(this.#down());
+    else if (draw < 65 && replica !== undefined) {
+      // A supervisor that starts it again at once.
+      this.#crash(replica);
+      this.#revive(replica);
+      this.#rivals();
+    } else if (draw < 85) this.#cutLinks();
+    else this.#cut.clear();
+  }
+
+  /** Parts the network in two, or cuts single links, each in one direction. */
+  #cutLinks(): void {
+    this.#cut.clear();
+    const parted = this.#random.chance(0.5);
+    const side = this.#replicas.map(() => this.#random.chance(0.4));
+    for (const [a, { id: from }] of this.#replicas.entries()) {
+      for (const [b, { id: to }] of this.#replicas.entries()) {
+        if (parted ? side[a] !== side[b] : this.#random.chance(0.25)) this.#cut.add(`${from}>${to}`);
+      }
+    }
+  }
+
+  /** Two who want to lead at the same time. */
+  #rivals(): void {
+    for (let count = 0; count < 2; count++) {
+      const rival = this.#replicas[this.#random.below(this.#replicas.length)];
+      if (rival?.up) this.#step(rival, { kind: "campaign", nowMs: 0 });
+    }
   }
 
   #crash(replica: Replica): void {
@@ -226,9 +251,12 @@ export class Chaos {
     replica.up = false;
   }
 
-  #revive(): void {
+  #down(): Replica | undefined {
     const down = this.#replicas.filter(({ up }) => !up);
-    const replica = down[this.#random.below(Math.max(1, down.length))];
+    return down[this.#random.below(Math.max(1, down.length))];
+  }
+
+  #revive(replica: Replica | undefined): void {
     if (replica === undefined) return;
     replica.up = true;
     replica.taken = undefined;
@@ -248,8 +276,7 @@ export class Chaos {
     if (!doubled) this.#pool.splice(at, 1);
     const to = this.#replicas.find(({ id }) => id === message.to);
     const lost =
-      this.#cut.has(message.to) !== this.#cut.has(message.from) ||
-      (this.#faulty && this.#random.chance(this.#lossRate));
+      this.#cut.has(`${message.from}>${message.to}`) || (this.#faulty && this.#random.chance(this.#lossRate));
     if (to?.up && !lost) this.#step(to, { kind: "message", message, nowMs: 0 });
     if (message.kind !== "snapshot") return;
     const from = this.#replicas.find(({ id }) => id === message.from);
@@ -411,8 +438,8 @@ export class Chaos {
   /** Faults stop; a proposal must be committed and applied by every member in force. */
   heal(): void {
     this.#faulty = false;
-    this.#cut = new Set();
-    while (this.#replicas.some(({ up }) => !up)) this.#revive();
+    this.#cut.clear();
+    for (let down = this.#down(); down !== undefined; down = this.#down()) this.#revive(down);
     const target = `heal${this.#counter++}`;
     for (let round = 0; round < 20_000; round++) {
       this.#calmRound();
