@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { HostHarness } from "./harness.ts";
+import { HostHarness } from "./testing/harness.ts";
 
 const three = [1, 2, 3];
 

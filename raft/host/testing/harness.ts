@@ -1,11 +1,12 @@
-import { decode, encode, FieldReader, type GroupId, metaTags, type NodeId, type ReplicaId } from "#proto";
-import type { ConfChange, ConfState, Entry } from "#raft/core";
-import { seededRandom, silentLogger, VirtualClock } from "#runtime";
-import { type Engine, MemoryDisk, type OverlayBatch, openMemory, type Range } from "#storage";
-import { Mesh, SimNetwork } from "#transport";
-import { defaultLimits, defaultTiming, type HostLimits, type HostTiming } from "./config.ts";
-import { Host } from "./host.ts";
-import type { GroupView, StateMachine } from "./types.ts";
+import type { GroupId, NodeId, ReplicaId } from "#proto";
+import type { ConfState } from "#raft/core";
+import { type Random, seededRandom, silentLogger, VirtualClock } from "#runtime";
+import { type CrashOptions, type Engine, MemoryDisk, openMemory } from "#storage";
+import { Mesh, SimNetwork, type Transport } from "#transport";
+import { defaultLimits, defaultTiming, type HostLimits, type HostTiming } from "../config.ts";
+import { Host } from "../host.ts";
+import type { HostOptions } from "../options.ts";
+import { ListMachine } from "./list-machine.ts";
 
 /**
  * Several hosts in one process under a virtual clock, for this room's own tests: a toy state machine that
@@ -13,70 +14,18 @@ import type { GroupView, StateMachine } from "./types.ts";
  * @module
  */
 
-/** Row [tag, group, index] → command; enough to see order, loss and duplication. */
-export class ListMachine implements StateMachine {
-  readonly #engine: Engine;
-  readonly #group: GroupId;
-  leaderships = 0;
-
-  constructor(engine: Engine, group: GroupId) {
-    this.#engine = engine;
-    this.#group = group;
-  }
-
-  #row(index: number, part: number): Uint8Array {
-    const row = Buffer.alloc(13);
-    row[0] = metaTags.shardState;
-    row.writeUInt32BE(this.#group, 1);
-    row.writeUInt32BE(index, 5);
-    row.writeUInt32BE(part, 9);
-    return row;
-  }
-
-  encodeEntry(commands: readonly Uint8Array[]): Uint8Array {
-    return encode(commands);
-  }
-
-  apply(entry: Entry, tx: OverlayBatch): readonly unknown[] {
-    const commands = new FieldReader([decode(entry.data)], "entry").list((c) => c as Uint8Array);
-    for (const [i, command] of commands.entries()) tx.put("data", this.#row(entry.index, i), command);
-    return commands.map((_, i) => `${entry.index}.${i}`);
-  }
-
-  applyConfChange(_entry: Entry, _change: ConfChange, _conf: ConfState, _tx: OverlayBatch): boolean {
-    return true;
-  }
-
-  snapshotRanges(): readonly Range[] {
-    return [{ family: "data", start: this.#row(0, 0), end: this.#row(0xffffffff, 0xffffffff) }];
-  }
-
-  load(): void {}
-
-  nodeOf(replica: ReplicaId): NodeId | undefined {
-    return replica;
-  }
-
-  leadershipChanged(_view: GroupView): void {
-    this.leaderships += 1;
-  }
-
-  closed(): void {}
-
-  /** All commands applied, in order, as text. */
-  commands(): string[] {
-    const range = this.snapshotRanges()[0];
-    if (range === undefined) return [];
-    const { rows } = this.#engine.scan(range, { limit: 1_000_000 });
-    return rows.filter((_, i) => i % 2 === 1).map((row) => Buffer.from(row).toString());
-  }
-}
-
 export interface HarnessOptions {
   readonly seed?: number;
   readonly nodes?: number;
   readonly groups?: number;
   readonly limits?: Partial<HostLimits>;
+  /** How long each sync of any disk takes, drawn anew each time, ms. */
+  readonly syncDelayMs?: (random: Random) => number;
+  readonly makeCore?: HostOptions["makeCore"];
+  /** Sees each machine as it is made. */
+  readonly onMachine?: (node: NodeId, group: GroupId, machine: ListMachine) => void;
+  /** Stands between a host and its transport. */
+  readonly tap?: (node: NodeId, transport: Transport) => Transport;
   readonly timing?: Partial<HostTiming>;
 }
 
@@ -90,7 +39,7 @@ export class HostHarness {
   readonly fatal: Map<NodeId, Error> = new Map();
   readonly #meshes: Map<NodeId, Mesh> = new Map();
   readonly #options: HarnessOptions;
-  readonly random: ReturnType<typeof seededRandom>;
+  readonly random: Random;
   #boots = 0;
 
   constructor(options: HarnessOptions = {}) {
@@ -98,7 +47,11 @@ export class HostHarness {
     this.random = seededRandom(options.seed ?? 1);
     this.network = new SimNetwork({ clock: this.clock, random: this.random.fork("network") });
     for (let node = 1; node <= (options.nodes ?? 3); node++) {
-      this.disks.set(node, new MemoryDisk());
+      const disk = new MemoryDisk();
+      const { syncDelayMs } = options;
+      const draws = this.random.fork(`disk${node}`);
+      if (syncDelayMs !== undefined) disk.faults.syncDelayMs = () => syncDelayMs(draws);
+      this.disks.set(node, disk);
       this.boot(node);
     }
   }
@@ -122,7 +75,7 @@ export class HostHarness {
       nodeId: node,
       boot,
       engine,
-      transport: mesh,
+      transport: this.#options.tap?.(node, mesh) ?? mesh,
       clock: this.clock,
       random: this.random.fork(boot),
       logger: silentLogger,
@@ -132,10 +85,12 @@ export class HostHarness {
         make: (group) => {
           const machine = new ListMachine(engine, group);
           this.machines.set(`${node}/${group}`, machine);
+          this.#options.onMachine?.(node, group, machine);
           return machine;
         },
       },
       onFatal: (error) => this.fatal.set(node, error),
+      ...(this.#options.makeCore === undefined ? {} : { makeCore: this.#options.makeCore }),
     });
     this.engines.set(node, engine);
     this.#meshes.set(node, mesh);
@@ -144,17 +99,29 @@ export class HostHarness {
   }
 
   /** Power is cut: what was not synced may be gone. */
-  crash(node: NodeId): void {
+  crash(node: NodeId, keep: CrashOptions["keep"] = "random"): void {
     this.host(node).kill();
     this.hosts.delete(node);
     void this.#meshes.get(node)?.close();
-    this.disks.get(node)?.crash(this.random);
+    this.disks.get(node)?.crash(this.random, { keep });
   }
 
   host(node: NodeId): Host {
     const host = this.hosts.get(node);
     if (host === undefined) throw new Error(`node ${node} is down`);
     return host;
+  }
+
+  transport(node: NodeId): Mesh {
+    const mesh = this.#meshes.get(node);
+    if (mesh === undefined) throw new Error(`node ${node} is down`);
+    return mesh;
+  }
+
+  disk(node: NodeId): MemoryDisk {
+    const disk = this.disks.get(node);
+    if (disk === undefined) throw new Error(`no disk for node ${node}`);
+    return disk;
   }
 
   machine(node: NodeId, group: GroupId): ListMachine {
@@ -165,10 +132,18 @@ export class HostHarness {
 
   /** First replicas of a group on the nodes `voters`, replica ids equal to node ids. */
   create(group: GroupId, voters: readonly NodeId[]): void {
+    for (const node of voters) this.createOne(group, node, node, voters);
+  }
+
+  createOne(
+    group: GroupId,
+    node: NodeId,
+    replica: ReplicaId,
+    voters: readonly ReplicaId[],
+    done: (result: string) => void = () => {},
+  ): void {
     const conf: ConfState = { voters, outgoing: [], learners: [], learnersNext: [], autoLeave: false };
-    for (const node of voters) {
-      this.host(node).create({ group, replica: node, conf, index: 10, term: 5, rows: () => {} }, () => {});
-    }
+    this.host(node).create({ group, replica, conf, index: 10, term: 5, rows: () => {} }, done);
   }
 
   leaderOf(group: GroupId): NodeId | undefined {
