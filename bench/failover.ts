@@ -20,6 +20,8 @@ export interface Kill {
   readonly gapMs: number;
   /** The same for the median of the shards that the dead node led. */
   readonly medianShardMs: number;
+  /** From the kill until the node was back and every shard had all its replicas again, under load. */
+  readonly wholeMs: number;
 }
 
 export interface FailoverResult {
@@ -50,17 +52,13 @@ export async function measureFailover(kvorum: Kvorum, options: FailoverOptions):
   load.start();
   const results: Kill[] = [];
   try {
+    await untilWhole(kvorum, admin, shards);
     for (let number = 1; number <= kills; number++) {
-      await untilWhole(kvorum, admin, shards);
       await delay(calmMs);
       const kill = await killOnce(kvorum, admin, probes);
-      const { led, gapMs, medianShardMs } = kill;
-      say(
-        `kill ${number}/${kills}: led ${led}, gap ${Math.round(gapMs)} ms, median ${Math.round(medianShardMs)} ms`,
-      );
       results.push(kill);
+      say(`kill ${number}/${kills}: ${describe(kill)}`);
     }
-    await untilWhole(kvorum, admin, shards);
   } finally {
     await load.stop();
   }
@@ -87,8 +85,20 @@ async function killOnce(kvorum: Kvorum, admin: Admin, probes: ReadonlyMap<number
     callers.map(async ({ shard, caller, key }) => ({ shard, ms: await gapOf(caller, key, startedMs) })),
   );
   for (const { caller } of callers) caller.close();
+  await untilWhole(kvorum, admin, probes.size);
+  const wholeMs = performance.now() - startedMs;
   const ofLed = gaps.filter(({ shard }) => led.has(shard)).map(({ ms }) => ms);
-  return { led: led.size, gapMs: Math.max(...gaps.map(({ ms }) => ms)), medianShardMs: median(ofLed) };
+  return {
+    led: led.size,
+    gapMs: Math.max(...gaps.map(({ ms }) => ms)),
+    medianShardMs: median(ofLed),
+    wholeMs,
+  };
+}
+
+function describe({ led, gapMs, medianShardMs, wholeMs }: Kill): string {
+  const [gap, middle, whole] = [gapMs, medianShardMs, wholeMs].map(Math.round);
+  return `led ${led}, gap ${gap} ms, of the median shard ${middle} ms, whole again after ${whole} ms`;
 }
 
 /** @throws Error when there is no node */

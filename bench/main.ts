@@ -27,8 +27,9 @@ const documentPath = join(root, "docs/benchmarks.md");
 /** Everything that runs, for whatever end the run takes. */
 let running: readonly Child[] = [];
 
+/** With the seconds since the start. */
 function say(line: string): void {
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(`${String(Math.round(performance.now() / 1000)).padStart(4)} s  ${line}\n`);
 }
 
 function keep(child: Child): void {
@@ -105,7 +106,7 @@ async function runShards(settings: Settings, directory: string, environment: Env
 }
 
 function publish(section: string, report: string, write: boolean): void {
-  say(`\n${report}\n`);
+  process.stdout.write(`\n${report}\n\n`);
   if (!write) return;
   writeFileSync(documentPath, replaceSection(readFileSync(documentPath, "utf8"), section, report));
   say(`written to docs/benchmarks.md, section ${section}`);

@@ -79,7 +79,7 @@ it("a report says what the figures depend on, and what failed", () => {
 });
 
 it("the table of shards has a column for each cluster", () => {
-  const kill = (gapMs: number) => ({ led: 334, gapMs, medianShardMs: gapMs / 2 });
+  const kill = (gapMs: number) => ({ led: 334, gapMs, medianShardMs: gapMs / 2, wholeMs: gapMs * 10 });
   const failover = { acknowledged: 5000, failed: 12, lost: 0, readsBehind: 0 };
   const result = (shards: number) => ({
     shards,
@@ -103,5 +103,6 @@ it("the table of shards has a column for each cluster", () => {
   expect(row("gap until all shards take writes, median")).toEqual(["400", "400"]);
   expect(row("gap until all shards take writes, largest")).toEqual(["900", "900"]);
   expect(row("gap of the median shard")).toEqual(["200", "200"]);
+  expect(row("until the node is back")).toEqual(["4.0", "4.0"]);
   expect(row("acknowledged writes lost")).toEqual(["0", "0"]);
 });

@@ -156,6 +156,10 @@ export function shardsTable(results: readonly ShardsResult[]): string {
       "gap of the median shard, median, ms",
       ({ failover }) => formatNumber(median(failover.kills.map(({ medianShardMs }) => medianShardMs))),
     ],
+    [
+      "until the node is back and all is whole, median, s",
+      ({ failover }) => formatNumber(median(failover.kills.map(({ wholeMs }) => wholeMs / 1000)), 1),
+    ],
     ["writes acknowledged meanwhile", ({ failover }) => formatNumber(failover.acknowledged)],
     ["acknowledged writes lost", ({ failover }) => formatNumber(failover.lost)],
     ["linearizable reads behind", ({ failover }) => formatNumber(failover.readsBehind)],
