@@ -308,25 +308,21 @@ export class Core {
     raft.log.acceptWrite();
     const ack = this.#makeAck(snapshot, toSelf);
     const applying = this.#startApplying(committed);
-    const mustAck =
-      this.#async &&
-      (append.length > 0 ||
-        hardState !== undefined ||
-        snapshot !== undefined ||
-        sendAfterSync.length > 0 ||
-        toSelf.length > 0);
-    const ready: Ready = {
-      ...(hardState === undefined ? undefined : { hardState }),
+    // Filled in rather than spread together: this runs for every group in every turn.
+    const ready: { -readonly [Field in keyof Ready]: Ready[Field] } = {
       append,
-      ...(snapshot === undefined ? undefined : { snapshot }),
       sendNow,
       sendAfterSync,
       committed,
       stableIndex,
       readStates,
       mustSync: append.length > 0 || votes || snapshot !== undefined,
-      ...(mustAck ? { appendAck: ack } : undefined),
     };
+    if (hardState !== undefined) ready.hardState = hardState;
+    if (snapshot !== undefined) ready.snapshot = snapshot;
+    const waits = sendAfterSync.length > 0 || toSelf.length > 0;
+    const writes = append.length > 0 || hardState !== undefined || snapshot !== undefined;
+    if (this.#async && (writes || waits)) ready.appendAck = ack;
     if (!this.#async) this.#outstanding = { ready, ack, applying };
     else if (applying !== undefined) this.#applying.push(applying);
     return ready;

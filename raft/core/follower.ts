@@ -33,9 +33,10 @@ export function stepFollower(raft: Raft, message: Message): void {
   }
 }
 
-/** What an answer to the leader echoes, for its leases. */
-function echo(message: Message): { readonly sentAtMs?: number } {
-  return message.sentAtMs === undefined ? {} : { sentAtMs: message.sentAtMs };
+/** Answers the leader, with the send time of its message, for its leases (R17). */
+function answer(raft: Raft, { sentAtMs }: Message, draft: Draft): void {
+  if (sentAtMs !== undefined) draft.sentAtMs = sentAtMs;
+  raft.send(draft);
 }
 
 /** Figure 2, AppendEntries, receiver. */
@@ -44,31 +45,29 @@ export function handleAppend(raft: Raft, message: Message): void {
   const previousTerm = message.logTerm ?? 0;
   const entries = message.entries ?? [];
   // Entries that do not follow one another are no log; nothing a right leader sends.
-  if (entries.length > 0 && entries.some((entry, at) => entry.index !== previous + 1 + at)) return;
-  const answer: Draft = { kind: "appendResponse", to: message.from, ...echo(message) };
+  if (entries.some((entry, at) => entry.index !== previous + 1 + at)) return;
+  const to = message.from;
   if (previous < raft.log.committed) {
-    raft.send({ ...answer, index: raft.log.committed });
+    answer(raft, message, { kind: "appendResponse", to, index: raft.log.committed });
     return;
   }
   const lastNew = raft.log.maybeAppend(previous, previousTerm, entries, message.commit ?? 0);
   if (lastNew !== undefined) {
-    raft.send({ ...answer, index: lastNew });
+    answer(raft, message, { kind: "appendResponse", to, index: lastNew });
     return;
   }
   // Section 5.3, fast backtracking: the leader's terms up to `previous` are at most `previousTerm`, so the
   // logs cannot meet where ours is higher.
   const hint = raft.log.findConflictByTerm(Math.min(previous, raft.log.last), previousTerm);
-  raft.send({ ...answer, index: previous, reject: true, rejectHint: hint.index, logTerm: hint.term });
+  const rejection = { index: previous, reject: true, rejectHint: hint.index, logTerm: hint.term };
+  answer(raft, message, { kind: "appendResponse", to, ...rejection });
 }
 
 export function handleHeartbeat(raft: Raft, message: Message): void {
   raft.log.commitTo(message.commit ?? 0);
-  raft.send({
-    kind: "heartbeatResponse",
-    to: message.from,
-    ...(message.context === undefined ? undefined : { context: message.context }),
-    ...echo(message),
-  });
+  const response: Draft = { kind: "heartbeatResponse", to: message.from };
+  if (message.context !== undefined) response.context = message.context;
+  answer(raft, message, response);
 }
 
 export function handleSnapshot(raft: Raft, message: Message): void {

@@ -20,8 +20,10 @@ import type {
 /** Reads one leader holds back or has under way at once; beyond it they are refused. */
 const MAX_WAITING_READS = 16_384;
 
-/** A message without what `send` fills in. */
-export type Draft = Omit<Message, "from" | "term"> & { readonly term?: number };
+type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
+
+/** A message that is being made; `send` fills in the sender, and the term where none is given. */
+export type Draft = Omit<Mutable<Message>, "from" | "term"> & { term?: number };
 
 /**
  * The state of one replica and what every role does with it: sending, counting, changing roles. What a role
@@ -129,7 +131,10 @@ export class Raft {
 
   /** Queues a message; answers that promise something durable wait for the write (R2, section 3.8). */
   send(draft: Draft): void {
-    const message: Message = { ...draft, from: this.id, term: draft.term ?? this.term };
+    // In place: messages are most of what a group allocates.
+    const message = draft as Mutable<Message>;
+    message.from = this.id;
+    message.term = draft.term ?? this.term;
     switch (message.kind) {
       case "appendResponse":
       case "voteResponse":
@@ -142,9 +147,10 @@ export class Raft {
     }
   }
 
-  /** Send time for leases and staleness; nothing while they are off (R17). */
-  #stamp(): { readonly sentAtMs?: number } {
-    return this.config.leaseMs > 0 && this.nowMs !== Number.NEGATIVE_INFINITY ? { sentAtMs: this.nowMs } : {};
+  /** Sends what the receiver answers with its send time, for leases and staleness (R17). */
+  #sendStamped(draft: Draft): void {
+    if (this.config.leaseMs > 0 && this.nowMs !== Number.NEGATIVE_INFINITY) draft.sentAtMs = this.nowMs;
+    this.send(draft);
   }
 
   /** Sends what `peer` lacks, at least the commit index. */
@@ -166,16 +172,13 @@ export class Raft {
     }
     if (entries.length === 0 && !ifEmpty) return false;
     const commit = this.log.committed;
-    this.messages.push({
+    this.#sendStamped({
       kind: "append",
-      from: this.id,
       to: peer.id,
-      term: this.term,
       index: previous,
       logTerm: previousTerm,
       entries,
       commit,
-      ...this.#stamp(),
     });
     peer.sentEntries(entries.length, dataBytes(entries));
     peer.sentCommit = commit;
@@ -202,15 +205,9 @@ export class Raft {
       if (peer.id === this.id) continue;
       // Never above what is known to match there: the rest of its log may be another's.
       const commit = Math.min(peer.match, this.log.committed);
-      this.messages.push({
-        kind: "heartbeat",
-        from: this.id,
-        to: peer.id,
-        term: this.term,
-        commit,
-        ...(read === 0 ? undefined : { context: String(read) }),
-        ...this.#stamp(),
-      });
+      const heartbeat: Draft = { kind: "heartbeat", to: peer.id, commit };
+      if (read > 0) heartbeat.context = String(read);
+      this.#sendStamped(heartbeat);
       peer.sentCommit = commit;
     }
   }
