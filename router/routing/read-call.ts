@@ -175,13 +175,14 @@ export class ReadCall extends Call {
       case "absent": {
         hedges.answered();
         // A stale read that was served as linearizable is as fresh as can be.
-        const asked = this.#spec.consistency === "stale";
-        const stalenessMs = asked ? (result.stalenessMs ?? 0) : undefined;
-        const served = { ...this.#served(attempt), ...(stalenessMs === undefined ? {} : { stalenessMs }) };
+        const stalenessMs = this.#spec.consistency === "stale" ? (result.stalenessMs ?? 0) : undefined;
+        const { shard, node: servedBy } = attempt;
+        const served = { shard, servedBy, attempts: this.attempts };
+        const told = stalenessMs === undefined ? served : { ...served, stalenessMs };
         this.#finish(
           result.kind === "found"
-            ? { kind: "found", stored: result.stored, ...served }
-            : { kind: "absent", ...served },
+            ? { kind: "found", stored: result.stored, ...told }
+            : { kind: "absent", ...told },
         );
         return;
       }

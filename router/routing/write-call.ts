@@ -45,7 +45,7 @@ export class WriteCall extends Call<WriteAttempt> {
   #busy = 0;
   #lastCode: Code = "unavailable";
   #encoded: Uint8Array | undefined;
-  #encodedFor = { shard: 0, version: 0, deadlineMicros: 0 };
+  #encodedFor: WriteAttempt | undefined;
 
   constructor(
     context: Context,
@@ -155,7 +155,7 @@ export class WriteCall extends Call<WriteAttempt> {
   #encode(attempt: WriteAttempt): Uint8Array {
     const { shard, version, deadlineMicros } = attempt;
     const last = this.#encodedFor;
-    const same = last.shard === shard && last.version === version && last.deadlineMicros === deadlineMicros;
+    const same = last?.shard === shard && last.version === version && last.deadlineMicros === deadlineMicros;
     if (this.#encoded !== undefined && same) return this.#encoded;
     const { session } = this.context;
     const command = encodeCommand({
@@ -171,7 +171,7 @@ export class WriteCall extends Call<WriteAttempt> {
       operation: this.#operation,
     });
     this.#encoded = encodeWriteRequest({ shard, command });
-    this.#encodedFor = { shard, version, deadlineMicros };
+    this.#encodedFor = attempt;
     return this.#encoded;
   }
 
@@ -222,12 +222,20 @@ export class WriteCall extends Call<WriteAttempt> {
 
   #onResponse(attempt: WriteAttempt, { clockMicros, result }: WriteResponse): void {
     const { cache } = this.context;
+    const { shard, node } = attempt;
     switch (result.kind) {
-      case "put":
-      case "deleted":
-        this.#finish({ ...result, ...this.#served(attempt) });
-        cache.setLeader(attempt.shard, attempt.node);
+      case "put": {
+        const { revision } = result;
+        this.#finish({ kind: "put", revision, shard, servedBy: node, attempts: this.attempts });
+        cache.setLeader(shard, node);
         return;
+      }
+      case "deleted": {
+        const { deleted, revision } = result;
+        this.#finish({ kind: "deleted", deleted, revision, shard, servedBy: node, attempts: this.attempts });
+        cache.setLeader(shard, node);
+        return;
+      }
       case "precondition_failed":
         // Recorded by the shard under our sequence number: the other attempts get the same answer.
         this.#finish({ ...result, ...this.#served(attempt) });
