@@ -269,8 +269,9 @@ export class AssembledNode {
       timing,
       limits: { ...defaultLimits, ...limits },
       factory: {
-        make: (group) => {
-          const machine = group === placementGroup ? this.placement.make() : this.shards.make(group);
+        make: (group, replica) => {
+          const machine =
+            group === placementGroup ? this.placement.make() : this.shards.make(group, replica);
           return machine === undefined ? undefined : (seams?.wrapMachine?.(machine, group) ?? machine);
         },
       },

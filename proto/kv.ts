@@ -2,6 +2,7 @@ import { encode, FieldReader, ProtocolError } from "./codec.ts";
 import type { GroupId, NodeId } from "./ids.ts";
 import { encodedKeyBytesMax } from "./keys.ts";
 import { descriptorFields, readDescriptor, type ShardDescriptor } from "./shards.ts";
+import { readSplit, type SplitCommand, splitTag } from "./split.ts";
 
 /** RPC methods of the shard service, asked by routers. */
 export const kvMethods = { write: 1, read: 2 } as const;
@@ -105,7 +106,9 @@ export function decodeCommand(bytes: Uint8Array): KvCommand {
 export type ShardCommand =
   | { readonly kind: "kv"; readonly command: KvCommand }
   /** Moves the shard's clock to its entry's stamp, nothing else (R24). */
-  | { readonly kind: "floor" };
+  | { readonly kind: "floor" }
+  /** Parts the shard's range; proposed by its node alone, on placement's order. */
+  | { readonly kind: "split"; readonly split: SplitCommand };
 
 /** The shard's own command `floor`. */
 export function encodeFloor(): Uint8Array {
@@ -117,6 +120,7 @@ export function decodeShardCommand(bytes: Uint8Array): ShardCommand {
   const f = FieldReader.of(bytes, "command");
   const tag = f.integer(1);
   if (tag === floorTag) return { kind: "floor" };
+  if (tag === splitTag) return { kind: "split", split: readSplit(f) };
   const read = operationReaders.get(tag);
   if (read === undefined) throw new ProtocolError(`command: unknown operation ${tag}`);
   const attempt = readAttempt(f);

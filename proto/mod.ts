@@ -154,3 +154,10 @@ export {
   type ShardDescriptor,
   tiles,
 } from "./shards.ts";
+export {
+  encodeSplit,
+  firstLogIndex,
+  firstLogTerm,
+  type SplitChild,
+  type SplitCommand,
+} from "./split.ts";

@@ -1,4 +1,4 @@
-import type { Attempt } from "#proto";
+import { type Attempt, compareBytes } from "#proto";
 import type { Engine, Range } from "#storage";
 import { type DedupRow, decodeDedupRow, encodeDedupValue } from "./dedup-row.ts";
 import { Heap } from "./heap.ts";
@@ -28,10 +28,21 @@ export class DedupTable {
   readonly #sessions: Map<string, Session> = new Map();
   /** No row's deadline is below this: spares looking at every session for each entry. */
   #deadlineBoundMicros = Number.POSITIVE_INFINITY;
+  /**
+   * Set once a split has taken keys away. Records of those stay in the index until they come up, and count as
+   * absent: dropping them at once would walk over all of it.
+   */
+  #kept: Range | undefined;
 
   /** The record of this very attempt. A session gives a sequence to one command only. */
   find(attempt: Attempt): DedupRow | undefined {
-    return this.#sessions.get(attempt.session)?.bySequence.get(attempt.sequence);
+    const row = this.#sessions.get(attempt.session)?.bySequence.get(attempt.sequence);
+    return row === undefined || this.#isForeign(row) ? undefined : row;
+  }
+
+  /** Rows outside of `range` belong to another shard from now on, which answers and trims by them. */
+  keepOnly(range: Range): void {
+    this.#kept = range;
   }
 
   record(attempt: Attempt, key: Uint8Array, effect: Effect, tx: RowTx): void {
@@ -45,7 +56,7 @@ export class DedupTable {
     const session = this.#sessions.get(attempt.session);
     if (session === undefined) return;
     for (let trims = 0; trims < trimsPerCommand; trims++) {
-      const oldest = session.byDeadline.peek();
+      const oldest = this.#oldestOf(session);
       if (oldest === undefined || oldest.deadlineMicros >= clockMicros) return;
       if (oldest.sequence >= attempt.lowestUnanswered) return;
       this.#removeOldest(session, tx);
@@ -79,6 +90,7 @@ export class DedupTable {
 
   clear(): void {
     this.#sessions.clear();
+    this.#kept = undefined;
     this.#deadlineBoundMicros = Number.POSITIVE_INFINITY;
   }
 
@@ -94,17 +106,40 @@ export class DedupTable {
   }
 
   #removeOldest(session: Session, tx: RowTx): void {
+    const row = this.#forgetOldest(session);
+    if (row !== undefined) tx.delete("meta", row.key);
+  }
+
+  /** Takes the session's oldest record out of the index, not out of the rows. */
+  #forgetOldest(session: Session): DedupRow | undefined {
     const row = session.byDeadline.pop();
-    if (row === undefined) return;
-    session.bySequence.delete(row.sequence);
-    tx.delete("meta", row.key);
-    if (session.bySequence.size === 0) this.#sessions.delete(session.name);
+    if (row !== undefined && session.bySequence.get(row.sequence) === row)
+      session.bySequence.delete(row.sequence);
+    if (session.byDeadline.size === 0) this.#sessions.delete(session.name);
+    return row;
+  }
+
+  /** The session's record that ends first, past those that a split has taken away. */
+  #oldestOf(session: Session): DedupRow | undefined {
+    let oldest = session.byDeadline.peek();
+    while (oldest !== undefined && this.#isForeign(oldest)) {
+      this.#forgetOldest(session);
+      oldest = session.byDeadline.peek();
+    }
+    return oldest;
+  }
+
+  #isForeign({ key }: DedupRow): boolean {
+    const kept = this.#kept;
+    if (kept === undefined) return false;
+    return compareBytes(key, kept.start) < 0 || (kept.end !== undefined && compareBytes(key, kept.end) >= 0);
   }
 
   /** The session of the row that ends first; sessions are as few as routers. */
   #oldestSession(): Session | undefined {
     let oldest: Session | undefined;
-    for (const session of this.#sessions.values()) {
+    for (const session of [...this.#sessions.values()]) {
+      if (this.#oldestOf(session) === undefined) continue;
       if (oldest === undefined || isOlder(session, oldest)) oldest = session;
     }
     return oldest;

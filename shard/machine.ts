@@ -9,18 +9,20 @@ import {
   ProtocolError,
   type ReplicaId,
   type ShardDescriptor,
+  type SplitCommand,
   type WriteResponse,
   type WriteResult,
 } from "#proto";
 import type { ConfChange, ConfState, Entry } from "#raft/core";
-import type { GroupView, StateMachine } from "#raft/host";
-import { type Clock, InvariantError, invariant } from "#runtime";
+import type { Birth, GroupView, StateMachine } from "#raft/host";
+import { type Clock, InvariantError, invariant, unreachable } from "#runtime";
 import type { Engine, OverlayBatch, Range } from "#storage";
 import { DedupTable } from "./dedup.ts";
 import { dedupKey } from "./dedup-row.ts";
 import { decodeEntry, encodeEntry, type ShardEntry, stampMicrosMax } from "./entry.ts";
 import { withConfiguration } from "./membership.ts";
 import { applyOperation } from "./operations.ts";
+import { birthOf, type SplitApplied, type SplitResult, splitDescriptors, splitProblem } from "./split.ts";
 import { hashRows } from "./state-hash.ts";
 import {
   clockRow,
@@ -50,10 +52,14 @@ export interface ShardObserver {
 
 export interface ShardMachineOptions {
   readonly group: GroupId;
+  /** This replica's own id: it says which replica of a child is this node's. */
+  readonly replica: ReplicaId;
   readonly engine: Engine;
   /** The leader's stamps come from its wall clock, never from messages (R25). */
   readonly clock: Clock;
   readonly observer?: ShardObserver;
+  /** The shard of this node that holds the key, if any: to be named in refusals. */
+  readonly locate?: (keyspace: number, key: Uint8Array) => ShardDescriptor | undefined;
 }
 
 /** What a floor entry answers: where the clock stands now. */
@@ -61,6 +67,9 @@ export interface FloorResult {
   readonly clockMicros: number;
   readonly result?: undefined;
 }
+
+/** What `apply` answers for one command. */
+export type CommandResult = WriteResponse | FloorResult | SplitApplied;
 
 /** Who leads, as of the last turn that changed it. */
 export interface Leadership {
@@ -71,18 +80,24 @@ export interface Leadership {
 
 /**
  * The state machine of one shard. Every effect is decided here, in log order, from rows, entry and the
- * shard's clock alone (R38). `apply` gives one `WriteResponse` a command, a `FloorResult` for a floor.
+ * shard's clock alone (R38). `apply` gives one `WriteResponse` a command; a floor and a split have answers
+ * of their own.
  */
 export class ShardStateMachine implements StateMachine {
   readonly group: GroupId;
+  readonly #replica: ReplicaId;
   readonly #engine: Engine;
   readonly #clock: Clock;
   readonly #observer: ShardObserver | undefined;
+  readonly #locate: (keyspace: number, key: Uint8Array) => ShardDescriptor | undefined;
   readonly #dedup: DedupTable = new DedupTable();
   readonly #clockRow: Uint8Array;
   #descriptor: ShardDescriptor | undefined;
   #clockMicros = 0;
   #leadership: Leadership = { isLeader: false, term: 0 };
+  /** What the last split made: named in refusals, and not yet open while the turn that applied it lasts. */
+  #children: readonly ShardDescriptor[] = [];
+  #births: Birth[] = [];
   /** Nodes of replicas that were removed: they must still be told so for a while (R10). */
   readonly #formerNodes: Map<ReplicaId, NodeId> = new Map();
 
@@ -90,7 +105,9 @@ export class ShardStateMachine implements StateMachine {
     this.group = options.group;
     this.#engine = options.engine;
     this.#clock = options.clock;
+    this.#replica = options.replica;
     this.#observer = options.observer;
+    this.#locate = options.locate ?? (() => undefined);
     this.#clockRow = clockRow(options.group);
   }
 
@@ -112,13 +129,19 @@ export class ShardStateMachine implements StateMachine {
     return encodeEntry({ stampMicros: this.#clock.wallMicros(), commands });
   }
 
-  apply(entry: Entry, tx: OverlayBatch): readonly (WriteResponse | FloorResult)[] {
+  apply(entry: Entry, tx: OverlayBatch): readonly CommandResult[] {
     const { stampMicros, commands } = this.#decoded(entry);
     if (stampMicros > stampMicrosMax) return commands.map(() => this.#answer(brokenClock));
     const results = commands.map((bytes) => this.#applyCommand(bytes, stampMicros, entry.index, tx));
     this.#dedup.expire(this.#clockMicros, tx);
     tx.put("meta", this.#clockRow, encodeClock(this.#clockMicros));
     return results;
+  }
+
+  takeBirths(): readonly Birth[] {
+    const births = this.#births;
+    this.#births = [];
+    return births;
   }
 
   applyConfChange(_entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {
@@ -134,9 +157,8 @@ export class ShardStateMachine implements StateMachine {
   /** What a command would meet now: undefined when this shard holds the key in that version. */
   mismatch(version: number, keyspace: number, key: Uint8Array): readonly ShardDescriptor[] | undefined {
     const shard = this.#mustHaveDescriptor();
-    const fits =
-      version === shard.epoch.version && keyspace === shard.keyspace && inRange(key, shard.start, shard.end);
-    return fits ? undefined : [shard];
+    if (!this.#holds(keyspace, key)) return [shard, ...this.#holderOf(keyspace, key)];
+    return version === shard.epoch.version ? undefined : [shard];
   }
 
   snapshotRanges(): readonly Range[] {
@@ -148,6 +170,7 @@ export class ShardStateMachine implements StateMachine {
   load(): void {
     this.#descriptor = loadDescriptor(this.#engine, this.group);
     this.#clockMicros = loadClock(this.#engine, this.group);
+    this.#children = [];
     this.#dedup.clear();
     if (this.#descriptor !== undefined) this.#dedup.load(this.#engine, dedupRange(this.#descriptor));
   }
@@ -196,20 +219,54 @@ export class ShardStateMachine implements StateMachine {
     }
   }
 
-  #applyCommand(
-    bytes: Uint8Array,
-    stampMicros: number,
-    index: number,
-    tx: RowTx,
-  ): WriteResponse | FloorResult {
+  #holds(keyspace: number, key: Uint8Array): boolean {
+    const shard = this.#mustHaveDescriptor();
+    return keyspace === shard.keyspace && inRange(key, shard.start, shard.end);
+  }
+
+  /** So that a router heals in one step: what is open here knows best, else what the last split said. */
+  #holderOf(keyspace: number, key: Uint8Array): readonly ShardDescriptor[] {
+    const holder =
+      this.#locate(keyspace, key) ??
+      this.#children.find((c) => c.keyspace === keyspace && inRange(key, c.start, c.end));
+    return holder === undefined || holder.id === this.group ? [] : [holder];
+  }
+
+  #applyCommand(bytes: Uint8Array, stampMicros: number, index: number, tx: RowTx): CommandResult {
     const decoded = this.#decodedCommand(bytes, index);
     // Every command draws a stamp of its own, whatever becomes of it: so an idle shard's clock moves on too.
     this.#clockMicros = Math.max(stampMicros, this.#clockMicros + 1);
-    if (decoded.kind === "floor") return { clockMicros: this.#clockMicros };
-    return this.#answer(this.#applyKv(decoded.command, tx));
+    switch (decoded.kind) {
+      case "floor":
+        return { clockMicros: this.#clockMicros };
+      case "split":
+        return { clockMicros: this.#clockMicros, split: this.#applySplit(decoded.split, tx) };
+      case "kv":
+        return this.#answer(this.#applyKv(decoded.command, tx));
+      default:
+        return unreachable(decoded);
+    }
   }
 
-  /** R22, R23: dedup before all else, then deadline, epoch, and the condition with its effect. */
+  /** Metadata only: rows stay where they are, and from here on some of them are the children's (R5, R6). */
+  #applySplit(command: SplitCommand, tx: RowTx): SplitResult {
+    const current = this.#mustHaveDescriptor();
+    const reason = splitProblem(command, current);
+    if (reason !== undefined) return { kind: "void", reason, current };
+    const { parent, children } = splitDescriptors(command, current);
+    putDescriptor(tx, parent);
+    this.#descriptor = parent;
+    this.#dedup.keepOnly(dedupRange(parent));
+    this.#children = children;
+    for (const [i, child] of command.children.entries()) {
+      const descriptor = children[i];
+      if (descriptor !== undefined)
+        this.#births.push(birthOf(descriptor, child, this.#replica, this.#clockMicros));
+    }
+    return { kind: "split", shards: [parent, ...children] };
+  }
+
+  /** R22, R23: dedup before all else, then range, deadline, epoch, and the condition with its effect. */
   #applyKv(command: KvCommand, tx: RowTx): WriteResult {
     const { attempt, keyspace, key } = command;
     const rowKey = dedupKey(keyspace, key, attempt.session, attempt.sequence);
@@ -223,8 +280,11 @@ export class ShardStateMachine implements StateMachine {
   #applyFirst(command: KvCommand, rowKey: Uint8Array, tx: RowTx): WriteResult {
     const { attempt, version, keyspace, key, operation } = command;
     const revision = this.#clockMicros;
-    if (revision > attempt.deadlineMicros) return { kind: "deadline" };
     const current = this.mismatch(version, keyspace, key);
+    // `deadline` says that no copy was or will be applied (R24). Of a key that went to another shard only that
+    // one can say so: it has the record.
+    if (current !== undefined && !this.#holds(keyspace, key)) return { kind: "epoch_mismatch", current };
+    if (revision > attempt.deadlineMicros) return { kind: "deadline" };
     if (current !== undefined) return { kind: "epoch_mismatch", current };
     const effect = applyOperation(operation, { tx, row: dataKey(keyspace, key), revision });
     this.#dedup.record(attempt, rowKey, effect, tx);

@@ -2,11 +2,18 @@
  * For the tests of this room: one replica's machine over an in-memory engine, fed entries by hand.
  * @module
  */
-import { encodeCommand, type KvCommand, type ShardDescriptor, type WriteResponse } from "#proto";
+import {
+  encodeCommand,
+  type GroupId,
+  type KvCommand,
+  type ReplicaId,
+  type ShardDescriptor,
+  type WriteResponse,
+} from "#proto";
 import { type Clock, VirtualClock } from "#runtime";
 import { type Engine, MemoryDisk, OverlayBatch, openMemory } from "#storage";
 import { encodeEntry } from "./entry.ts";
-import { type FloorResult, ShardStateMachine } from "./machine.ts";
+import { type CommandResult, ShardStateMachine } from "./machine.ts";
 import { initialRows } from "./state-rows.ts";
 
 export const rigSession = "00000000000000a1";
@@ -48,11 +55,15 @@ export function rigCommand(
 export class MachineRig {
   readonly engine: Engine;
   readonly clock: Clock = new VirtualClock();
+  readonly group: GroupId;
+  readonly replica: ReplicaId;
   machine: ShardStateMachine;
   #index = 10;
 
   constructor(descriptor: ShardDescriptor = rigDescriptor, engine: Engine = openMemory(new MemoryDisk())) {
     this.engine = engine;
+    this.group = descriptor.id;
+    this.replica = descriptor.replicas[0]?.replicaId ?? 1;
     const tx = new OverlayBatch(engine);
     initialRows(descriptor)(tx);
     this.#write(tx);
@@ -61,16 +72,18 @@ export class MachineRig {
 
   /** A machine that knows only what the rows say, as after a restart. */
   reload(): ShardStateMachine {
-    this.machine = new ShardStateMachine({ group: rigDescriptor.id, engine: this.engine, clock: this.clock });
+    this.machine = new ShardStateMachine({
+      group: this.group,
+      replica: this.replica,
+      engine: this.engine,
+      clock: this.clock,
+    });
     this.machine.load();
     return this.machine;
   }
 
   /** One entry of these commands, stamped so. */
-  apply(
-    stampMicros: number,
-    ...commands: readonly (KvCommand | Uint8Array)[]
-  ): readonly (WriteResponse | FloorResult)[] {
+  apply(stampMicros: number, ...commands: readonly (KvCommand | Uint8Array)[]): readonly CommandResult[] {
     return this.applyData(
       encodeEntry({
         stampMicros,
@@ -79,7 +92,7 @@ export class MachineRig {
     );
   }
 
-  applyData(data: Uint8Array): readonly (WriteResponse | FloorResult)[] {
+  applyData(data: Uint8Array): readonly CommandResult[] {
     this.#index += 1;
     const tx = new OverlayBatch(this.engine);
     const results = this.machine.apply({ index: this.#index, term: 1, kind: "normal", data }, tx);

@@ -102,7 +102,7 @@ beforeEach(() => {
   });
   host = new FakeHost(engine);
   service.start(host as unknown as GroupHost);
-  host.machine = service.make(group)!;
+  host.machine = service.make(group, 11)!;
   const tx = new OverlayBatch(engine);
   initialRows(rigDescriptor, 1000)(tx);
   engine.write(tx.batch, { sync: true }, () => {});
@@ -158,7 +158,7 @@ describe("writes", () => {
   });
 
   it("to one whose replica has nothing yet", () => {
-    service.make(8);
+    service.make(8, 21);
     expect(write(command(), 8)?.result).toEqual({ kind: "no_replica" });
   });
 
@@ -387,7 +387,7 @@ describe("for placement", () => {
 
   it("forgets a replica that left, but not its successor", () => {
     const old = host.machine!;
-    const next = service.make(group)!;
+    const next = service.make(group, 11)!;
     next.load();
     old.closed();
     expect(service.machineOf(group)).toBe(next);
@@ -397,7 +397,7 @@ describe("for placement", () => {
   });
 
   it("makes no machine of placement's group", () => {
-    expect(service.make(0)).toBeUndefined();
+    expect(service.make(0, 1)).toBeUndefined();
   });
 
   it("moves an idle shard's clock (R24)", () => {

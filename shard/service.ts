@@ -4,6 +4,7 @@ import {
   kvMethods,
   ProtocolError,
   placementGroup,
+  type ReplicaId,
   type ShardDescriptor,
 } from "#proto";
 import type { GroupHost, StateMachine, StateMachineFactory } from "#raft/host";
@@ -72,8 +73,8 @@ export class ShardService implements StateMachineFactory {
     this.#disk.close();
   }
 
-  make(group: GroupId): StateMachine | undefined {
-    return group === placementGroup ? undefined : this.#shards.make(group);
+  make(group: GroupId, replica: ReplicaId): StateMachine | undefined {
+    return group === placementGroup ? undefined : this.#shards.make(group, replica);
   }
 
   /** New values of live settings. */

@@ -1,4 +1,4 @@
-import type { GroupId, ShardDescriptor } from "#proto";
+import { type GroupId, inRange, type ReplicaId, type ShardDescriptor } from "#proto";
 import type { GroupView, StateMachine, StateMachineFactory } from "#raft/host";
 import type { Clock } from "#runtime";
 import type { Engine } from "#storage";
@@ -40,15 +40,17 @@ export class LocalShards implements StateMachineFactory {
     this.#clock = clock;
   }
 
-  make(group: GroupId): StateMachine {
+  make(group: GroupId, replica: ReplicaId): StateMachine {
     const machine = new ShardStateMachine({
       group,
+      replica,
       engine: this.#engine,
       clock: this.#clock,
       observer: {
         leadershipChanged: (changed, view) => this.#leadershipChanged(changed, view),
         closed: (gone) => this.#closed(gone),
       },
+      locate: (keyspace, key) => this.locate(keyspace, key),
     });
     const shard = { machine, writes: new LoadMeter(this.#clock), reads: new LoadMeter(this.#clock) };
     this.#shards.set(group, shard);
@@ -60,6 +62,15 @@ export class LocalShards implements StateMachineFactory {
     const shard = this.#shards.get(group);
     const descriptor = shard?.machine.descriptor;
     return shard === undefined || descriptor === undefined ? undefined : { ...shard, descriptor };
+  }
+
+  /** The shard here that holds an encoded key. A walk over all: for refusals only. */
+  locate(keyspace: number, key: Uint8Array): ShardDescriptor | undefined {
+    for (const { machine } of this.#shards.values()) {
+      const shard = machine.descriptor;
+      if (shard?.keyspace === keyspace && inRange(key, shard.start, shard.end)) return shard;
+    }
+    return undefined;
   }
 
   /** Ascending. */

@@ -16,6 +16,11 @@ export interface StateMachine {
    */
   apply(entry: Entry, tx: OverlayBatch): readonly unknown[];
   /**
+   * The groups that the entry just applied has made out of this one, each given once: the host writes their
+   * first states into the same batch and opens them (R5).
+   */
+  takeBirths?(): readonly Birth[];
+  /**
    * A committed configuration change. False voids it: another epoch was expected (R6), the configuration
    * stays. `conf` is what it would become; descriptors are written in `tx`.
    */
@@ -91,6 +96,14 @@ export interface ReplicaInit {
   readonly term: number;
   /** Rows of the state machine at that index (its descriptor). */
   readonly rows: (tx: OverlayBatch) => void;
+}
+
+/** A group made by a split: what the parent's entry says of it, and where its rows lie. */
+export interface Birth extends Omit<ReplicaInit, "replica"> {
+  /** This node's replica; undefined: the node is to have none. */
+  readonly replica: ReplicaId | undefined;
+  /** Rows that were the parent's and are the child's: cleared where this node is not to have it (any more). */
+  readonly ranges: readonly Range[];
 }
 
 /** The host as the state machines and services of a node use it. */
