@@ -214,9 +214,13 @@ export class Link {
     return true;
   }
 
-  /** Takes in what a packet's header says about both directions. Wants no process older than the known. */
-  onHeader(header: Header, nowMs: number): void {
+  /**
+   * Takes in what a packet's header says about both directions. Wants no process older than the known.
+   * @returns whether the process known already speaks over a new connection
+   */
+  onHeader(header: Header, nowMs: number): boolean {
     this.lastReceivedMs = nowMs;
+    const reconnected = header.boot === this.#knownBoot && header.epoch > this.#peerEpoch;
     if (header.boot !== this.#knownBoot) {
       this.#knownBoot = header.boot;
       this.#prefix = headerPrefix(this.#context.cluster, this.address, this.#context.boot, header.boot);
@@ -224,7 +228,7 @@ export class Link {
       this.#ackSent = 0;
       this.#peerEpoch = header.epoch;
       this.resetWindow();
-    } else if (header.epoch > this.#peerEpoch) {
+    } else if (reconnected) {
       this.#peerEpoch = header.epoch;
       this.resetWindow();
     }
@@ -236,6 +240,7 @@ export class Link {
     if (header.position > this.#received) this.#received = header.position;
     const probed = (header.flags & flagProbe) !== 0;
     if (probed || this.#received - this.#ackSent >= this.#context.grantBytes / 4) this.ackDue = true;
+    return reconnected;
   }
 
   reassemble(fragment: Fragment, piece: Buffer, nowMs: number, onDropped: () => void): Buffer | undefined {

@@ -287,10 +287,11 @@ export class Mesh implements Transport {
       return;
     }
     const link = lane.link(from);
-    link.onHeader(header, nowMs);
+    const reconnected = link.onHeader(header, nowMs);
     if (link.ackDue) this.#wantFlush(lane, link);
     this.#openBurst();
     if (heard === "up") this.#emit({ kind: "peer_up", peer: sender });
+    if (reconnected && lane === this.#main) this.#emit({ kind: "peer_reconnected", address: from });
     if ((header.flags & flagHeartbeat) !== 0) {
       this.stats.heartbeatsReceived++;
       const body = plainView(packet, header.bodyStart, packet.length - header.bodyStart);

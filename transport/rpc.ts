@@ -12,7 +12,7 @@ export type RpcFailure =
   | "unreachable"
   /** The window to the peer is full. */
   | "too_busy"
-  /** Our own link to the network is down, or went down before the answer came. */
+  /** Our own link to the network is down, or it or the peer's went down before the answer came. */
   | "disconnected"
   /** Beyond `maxMessageBytes`: it fails every time. */
   | "too_large";
@@ -206,6 +206,9 @@ export class Rpc {
     } else if (event.kind === "disconnected") {
       // Answers that were under way are lost; calls to this very node are not.
       this.#failAll("disconnected", (to) => to !== this.#transport.self);
+    } else if (event.kind === "peer_reconnected") {
+      // Sent into the gap, or the answer was: better asked again now than waited for.
+      this.#failAll("disconnected", (to) => to === event.address);
     } else if (event.kind === "peer_up") {
       const { address, boot } = event.peer;
       const before = this.#boots.get(address);

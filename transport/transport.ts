@@ -24,6 +24,8 @@ export type TransportEvent =
   | { readonly kind: "disconnected" }
   /** Heard from a peer: first packet, or the first of a new process there. */
   | { readonly kind: "peer_up"; readonly peer: Sender }
+  /** This peer's link to the network broke and is up again; what was under way to it may be lost. */
+  | { readonly kind: "peer_reconnected"; readonly address: Address }
   /** Nobody listens at this address (no responders, by the conditions of R21). */
   | { readonly kind: "peer_absent"; readonly address: Address };
 

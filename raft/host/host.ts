@@ -301,7 +301,8 @@ export class Host implements GroupHost {
 
   #onTransportEvent(event: TransportEvent): void {
     if (this.#shared.stopped || event.kind === "disconnected") return;
-    if (event.kind === "connected") return this.#probeAll();
+    if (event.kind === "connected") return this.#probe(() => true);
+    if (event.kind === "peer_reconnected") return this.#probe((node) => node === nodeOf(event.address));
     if (event.kind === "peer_absent") {
       const lost = this.#shared.liveness.absent(event.address);
       if (lost !== undefined) this.#failover.nodeLost(lost, "absent");
@@ -311,12 +312,13 @@ export class Host implements GroupHost {
     if (node !== undefined) this.#failover.nodeRestarted(node, event.peer.boot);
   }
 
-  /** Every reconnect counts as loss: what was under way is probed for again. */
-  #probeAll(): void {
+  /** Every reconnect, our own or a peer's, counts as loss: what was under way is probed for again. */
+  #probe(isHit: (node: NodeId | undefined) => boolean): void {
     for (const group of this.#shared.awake) {
       if (group.core.role !== "leader") continue;
       for (const id of group.members()) {
-        if (id !== group.replica) group.core.step({ kind: "reportUnreachable", id });
+        if (id !== group.replica && isHit(group.nodeOf(id)))
+          group.core.step({ kind: "reportUnreachable", id });
       }
     }
   }

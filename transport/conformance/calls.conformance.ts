@@ -34,6 +34,23 @@ export const callCases: Cases = {
     expect(results["unserved"]).toEqual({ ok: false, reason: "unreachable", sent: true });
     expect(a.rpc.pending).toBe(0);
   },
+  "does not wait for the answer to a call that a peer's own break may have swallowed": async (at) => {
+    const a = await at.rpcNode({ self: "1", heartbeatMs: 20 });
+    const b = await at.rpcNode({ self: "2", heartbeatMs: 20 });
+    a.mesh.heartbeat(["2"], () => new Uint8Array(0));
+    b.mesh.heartbeat(["1"], () => new Uint8Array(0));
+    b.rpc.serve(1, () => {});
+    await at.until(() => a.mesh.lastHeardMs("2") !== undefined, "the peer");
+    const results: RpcResult[] = [];
+    a.mesh.onEvent(({ kind }) => {
+      // Our own link is up before anything is known of the peer's.
+      if (kind === "connected") a.rpc.call("2", 1, bytes("x"), 30_000, (result) => results.push(result));
+    });
+    await at.kill();
+    await at.restart();
+    await at.until(() => results.length === 1, "the failure");
+    expect(results).toEqual([{ ok: false, reason: "disconnected", sent: true }]);
+  },
   "R24: a failed call says whether it can have left": async (at) => {
     const limits = { windowBytes: 20_000, minWindowBytes: 20_000 };
     const a = await at.rpcNode({ self: "1", limits });

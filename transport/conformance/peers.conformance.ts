@@ -15,7 +15,7 @@ export const peerCases: Cases = {
     await at.until(() => !a.mesh.connected && !b.mesh.connected, "the break");
     await at.restart();
     await at.until(() => a.mesh.connected && b.mesh.connected, "the reconnect");
-    const kinds = a.events.filter(({ kind }) => kind !== "peer_up");
+    const kinds = a.events.filter(({ kind }) => kind !== "peer_up" && kind !== "peer_reconnected");
     expect(kinds).toEqual([
       { kind: "connected", epoch: 1 },
       { kind: "disconnected" },
