@@ -3,8 +3,12 @@ import { isQuorum } from "./quorum.ts";
 import type { Raft } from "./raft.ts";
 import type { Message, StepResult } from "./types.ts";
 
-/** The leader takes a message of its own term from a member. */
+/** The leader takes a message of its own term. */
 export function stepLeader(raft: Raft, message: Message): void {
+  if (message.kind === "transferLeader") {
+    transferTo(raft, message.index ?? 0);
+    return;
+  }
   const peer = raft.peer(message.from);
   if (peer === undefined) return;
   switch (message.kind) {
@@ -18,9 +22,6 @@ export function stepLeader(raft: Raft, message: Message): void {
       peer.recentActive = true;
       noteAnswer(raft, peer, message);
       onHeartbeatResponse(raft, peer, message);
-      return;
-    case "transferLeader":
-      transferTo(raft, message.index ?? 0);
       return;
     default:
   }
