@@ -10,6 +10,7 @@ export const metaTags = {
   hostApplied: 0x03,
   hostInstalling: 0x04,
   hostStaging: 0x05,
+  hostLeftover: 0x06,
   shardState: 0x10,
   shardDedup: 0x11,
   shardIdempotency: 0x12,

@@ -8,6 +8,7 @@ import {
 } from "#raft/core";
 import { invariant } from "#runtime";
 import { OverlayBatch } from "#storage";
+import type { Births } from "./births.ts";
 import { beforeChange, rememberRemoved } from "./farewell.ts";
 import type { Group } from "./group.ts";
 import { confirmRead, serveReads } from "./reads.ts";
@@ -19,7 +20,12 @@ import type { Shared } from "./shared.ts";
  * that were durable before this turn's write, so that their answers leave before the sync; late: those that
  * this turn's write has made durable (R2).
  */
-export function applyCommitted(shared: Shared, ready: readonly Group[], when: "early" | "late"): void {
+export function applyCommitted(
+  shared: Shared,
+  ready: readonly Group[],
+  when: "early" | "late",
+  births: Births,
+): void {
   let tx: OverlayBatch | undefined;
   for (const group of ready) {
     const duties = group.ready;
@@ -27,11 +33,12 @@ export function applyCommitted(shared: Shared, ready: readonly Group[], when: "e
     const entries = partOf(duties, when);
     if (entries.length > 0) {
       tx ??= new OverlayBatch(shared.options.engine);
-      applyEntries(shared, group, entries, tx);
+      applyEntries(shared, group, entries, tx, births);
     }
     if (when === "early") for (const read of duties.readStates) confirmRead(group, read.context, read.index);
   }
   if (tx !== undefined && tx.size > 0) shared.writeUnsynced(tx.batch);
+  births.open("new");
   for (const group of ready) if (!group.installing && !group.closed) serveReads(shared, group);
 }
 
@@ -43,7 +50,13 @@ function partOf(duties: Ready, when: "early" | "late"): readonly Entry[] {
   return duties.committed.filter((entry) => (when === "early") === entry.index <= stable);
 }
 
-function applyEntries(shared: Shared, group: Group, entries: readonly Entry[], tx: OverlayBatch): void {
+function applyEntries(
+  shared: Shared,
+  group: Group,
+  entries: readonly Entry[],
+  tx: OverlayBatch,
+  births: Births,
+): void {
   let { conf } = group.log.applied;
   for (const entry of entries) {
     invariant(entry.index === group.log.applied.index + 1, `group ${group.group}: applied out of order`);
@@ -51,7 +64,10 @@ function applyEntries(shared: Shared, group: Group, entries: readonly Entry[], t
     if (entry.kind === "conf") {
       results = [applyConfChange(shared, group, entry, tx)];
       conf = group.core.conf;
-    } else if (entry.data.length > 0) results = group.machine.apply(entry, tx);
+    } else if (entry.data.length > 0) {
+      results = group.machine.apply(entry, tx);
+      births.write(group, tx);
+    }
     group.log.setApplied({ index: entry.index, term: entry.term, conf });
     queueAnswers(shared, group, entry, results);
   }

@@ -1,6 +1,7 @@
 import { type GroupId, groupRow, metaTags, type ReplicaId } from "#proto";
 import type { Batch, Range } from "#storage";
-import { rowRange, subtract } from "./ranges.ts";
+import { clearSlice } from "./clearing.ts";
+import { rowRange } from "./ranges.ts";
 import { appliedRow, raftBounds, type readReplica, replicaRow, replicaValue } from "./rows.ts";
 import type { Shared } from "./shared.ts";
 import { installedRanges, markRow, stagingRange } from "./snapshot-receive.ts";
@@ -12,9 +13,6 @@ interface Grave {
   readonly ranges: Range[];
   readonly waiting: (() => void)[];
 }
-
-/** Bytes read in one slice of clearing, at most. */
-const sliceBytes = 1024 * 1024;
 
 /**
  * Replicas that leave for good. The tombstone goes in a turn's synced batch, behind every write under way for
@@ -88,16 +86,10 @@ export class Graveyard {
 
   /** One slice, then the others' turn (R13). */
   #clear(grave: Grave): void {
-    const { engine, clock, limits } = this.#shared.options;
+    const { engine, clock } = this.#shared.options;
     const batch = engine.batch();
-    const range = grave.ranges.shift();
-    if (range === undefined) return this.#cleared(grave, batch);
-    const [first, ...rest] = subtract(range, this.#shared.liveRanges(range.family));
-    if (first !== undefined) {
-      const { rows, finished } = engine.scan(first, { limit: limits.sliceRows, maxBytes: sliceBytes });
-      for (let i = 0; i < rows.length; i += 2) batch.delete(first.family, rows[i] ?? new Uint8Array(0));
-      grave.ranges.unshift(...(finished ? rest : [range]));
-    }
+    if (grave.ranges.length === 0) return this.#cleared(grave, batch);
+    clearSlice(this.#shared, grave.ranges, batch);
     if (batch.size > 0) this.#shared.writeUnsynced(batch);
     clock.soon(() => this.#shared.guarded(() => this.#clear(grave)));
   }

@@ -2,7 +2,9 @@ import { type GroupId, type NodeId, nodeOf, type ReplicaId } from "#proto";
 import type { ConfChange, Message } from "#raft/core";
 import type { Cancel } from "#runtime";
 import type { Sender, TransportEvent } from "#transport";
+import { Births } from "./births.ts";
 import { tendJoint } from "./conf-guard.ts";
+import { EarlyVotes } from "./early-votes.ts";
 import { Failover } from "./failover.ts";
 import { onFarewellAnswer, sayFarewells } from "./farewell.ts";
 import type { Group, ReadDone } from "./group.ts";
@@ -38,6 +40,8 @@ export class Host implements GroupHost {
   readonly #shared: Shared;
   readonly #failover: Failover;
   readonly #replicas: Replicas;
+  readonly #births: Births;
+  readonly #earlyVotes: EarlyVotes<Incoming> = new EarlyVotes();
   readonly #sender: SnapshotSender;
   readonly #receiver: SnapshotReceiver;
   readonly #turns: TurnLoop;
@@ -55,6 +59,7 @@ export class Host implements GroupHost {
     this.#shared = shared;
     this.#failover = new Failover(shared);
     this.#replicas = new Replicas(shared, (group) => this.#failover.campaignLater(group, 0));
+    this.#births = new Births(shared, this.#replicas, this.#failover, (group) => this.#born(group));
     const onWriteError = (error: Error): void => shared.fatal(error);
     this.#receiver = new SnapshotReceiver({
       engine,
@@ -76,6 +81,7 @@ export class Host implements GroupHost {
       takeInputs: () => this.#takeInputs(),
       hasInputs: () => this.#hasInputs,
       replicas: this.#replicas,
+      births: this.#births,
       sender: this.#sender,
       receiver: this.#receiver,
     });
@@ -338,12 +344,14 @@ export class Host implements GroupHost {
     if (this.#failover.campaignsDue) this.#failover.runCampaigns();
   }
 
-  #step({ sender, node, group: id, message, sleep }: Incoming): void {
+  #step(incoming: Incoming): void {
+    const { sender, node, group: id, message, sleep } = incoming;
     const shared = this.#shared;
     const group = this.#replicas.forMessage(id, message.from, message.to, node, message.kind);
     if (group === undefined || group.installing) {
       // Nobody will take what is staged.
       if (message.kind === "snapshot" && group === undefined) this.#receiver.discard(id);
+      if (group === undefined) this.#earlyVotes.keep(incoming, shared.nowMs());
       return;
     }
     if (group.farewells.size > 0) onFarewellAnswer(shared, group, message);
@@ -355,6 +363,11 @@ export class Host implements GroupHost {
     if (message.kind === "snapshot" && !group.core.hasPendingSnapshot) this.#receiver.unwanted(id);
     if (sleep === "ask") sleepIfAgreed(shared, group, message);
     shared.markDirty(group);
+  }
+
+  /** A split's child is open here. */
+  #born({ group, replica }: Group): void {
+    this.#inbox.push(...this.#earlyVotes.take(group, replica, this.#shared.nowMs()));
   }
 
   // ---- What time brings

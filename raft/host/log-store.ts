@@ -284,5 +284,10 @@ export function writeFirstState(
   first: { readonly index: number; readonly term: number; readonly conf: ConfState },
 ): void {
   batch.put("raft", hardStateRow(group), hardStateValue({ term: first.term, vote: 0, commit: first.index }));
+  writeTruncated(batch, group, first);
+}
+
+/** The log of a replica that is there already begins behind `first` from now on: it had none (R5). */
+export function writeTruncated(batch: Pick<Batch, "put">, group: GroupId, first: Truncated): void {
   batch.put("raft", truncatedRow(group), truncatedValue(first));
 }

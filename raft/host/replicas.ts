@@ -4,6 +4,7 @@ import { type Batch, OverlayBatch, type Range } from "#storage";
 import { Graveyard, replicaRecords } from "./burial.ts";
 import { coreConfig } from "./core-config.ts";
 import { Group } from "./group.ts";
+import { Leftovers } from "./leftovers.ts";
 import { LogStore, writeFirstState } from "./log-store.ts";
 import { anyOverlap } from "./ranges.ts";
 import { appliedRow, appliedValue, readReplica, replicaRow, replicaValue } from "./rows.ts";
@@ -26,6 +27,7 @@ export interface Orders {
 export class Replicas {
   readonly #shared: Shared;
   readonly #graveyard: Graveyard;
+  readonly #leftovers: Leftovers;
   #waiting: Creation[] = [];
   /** Ordered and not yet open, with what is to happen then. */
   readonly #creating: Map<GroupId, (() => void)[]> = new Map();
@@ -35,6 +37,7 @@ export class Replicas {
   constructor(shared: Shared, onLoneVoter: (group: Group) => void) {
     this.#shared = shared;
     this.#graveyard = new Graveyard(shared);
+    this.#leftovers = new Leftovers(shared);
     this.#onLoneVoter = onLoneVoter;
   }
 
@@ -49,6 +52,30 @@ export class Replicas {
       if (record.state === "live") this.#open(group, record.replica);
       else this.#graveyard.resume(group, record);
     }
+    this.#leftovers.resume();
+  }
+
+  /**
+   * Opens a split's child whose first state is written. One that a leader's message has met gives way: it had
+   * no state, so that nothing but its term, which is on disk, is to be kept.
+   */
+  openBorn(id: GroupId, replica: ReplicaId): Group | undefined {
+    const met = this.#shared.groups.get(id);
+    if (met !== undefined) {
+      met.closed = true;
+      this.#shared.groups.delete(id);
+      this.#shared.awake.delete(met);
+    }
+    const group = this.#open(id, replica);
+    if (met === undefined) return group;
+    for (const answer of met.abandon("no_replica")) this.#shared.answer(answer);
+    met.machine.closed();
+    return group;
+  }
+
+  /** Rows that a split left to nobody here: cleared behind the write of `tx`. */
+  leave(tx: OverlayBatch, group: GroupId, ranges: readonly Range[]): void {
+    this.#leftovers.add(tx, group, ranges);
   }
 
   #open(id: GroupId, replica: ReplicaId): Group | undefined {
@@ -109,7 +136,8 @@ export class Replicas {
 
   /** Whether rows of another replica, or of a dead one that are not cleared yet, lie in `ranges` (R5). */
   isTaken(id: GroupId, ranges: readonly Range[]): boolean {
-    if (anyOverlap(ranges, this.#graveyard.rangesLeft())) return true;
+    const left = [...this.#graveyard.rangesLeft(), ...this.#leftovers.rangesLeft()];
+    if (anyOverlap(ranges, left)) return true;
     for (const group of this.#shared.groups.values()) {
       if (group.group !== id && anyOverlap(ranges, group.machine.snapshotRanges())) return true;
     }

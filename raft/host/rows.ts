@@ -146,6 +146,17 @@ export function readReplica(value: Uint8Array): ReplicaRecord {
   return { replica, state, ...(ranges === undefined ? {} : { ranges }) };
 }
 
+/** Ranges to be cleared that a split left behind here. */
+export const leftoverRow = (group: GroupId): Uint8Array => groupRow(metaTags.hostLeftover, group);
+
+export function leftoverValue(ranges: readonly Range[]): Uint8Array {
+  return encode([ranges.map(rangeFields)]);
+}
+
+export function readLeftover(value: Uint8Array): Range[] {
+  return FieldReader.of(value, "leftover").list(readRange);
+}
+
 export function rangeFields(range: Range): unknown[] {
   return [families.indexOf(range.family), range.start, range.end ?? null];
 }

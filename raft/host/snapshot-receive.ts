@@ -4,6 +4,7 @@ import { invariant, type Logger } from "#runtime";
 import type { Batch, Engine, Range } from "#storage";
 import type { Transport } from "#transport";
 import type { Group } from "./group.ts";
+import { anyOverlap } from "./ranges.ts";
 import { appliedRow, appliedValue } from "./rows.ts";
 import {
   addChecksum,
@@ -130,7 +131,7 @@ export class SnapshotReceiver {
       this.#refuse(staging.node, chunk.id, "length or checksum differ");
       return undefined;
     }
-    if (this.#isTaken(group.group, end.ranges)) {
+    if (this.#isTaken(group.group, end.ranges) || this.#isPromised(group.group, end.ranges)) {
       this.discard(group.group);
       this.#refuse(staging.node, chunk.id, "it overlaps another replica here");
       return undefined;
@@ -138,6 +139,14 @@ export class SnapshotReceiver {
     staging.end = end;
     const { from, to } = chunk;
     return { kind: "snapshot", from, to, term: end.term, snapshot: end.meta };
+  }
+
+  /** Whether a whole snapshot of another group, not installed yet, is to lie there. */
+  #isPromised(group: GroupId, ranges: readonly Range[]): boolean {
+    for (const [other, { end }] of this.#staging) {
+      if (other !== group && end !== undefined && anyOverlap(end.ranges, ranges)) return true;
+    }
+    return false;
   }
 
   /** The core did not want it (it is not ahead of the log): the sender may go on with the log. */

@@ -1,6 +1,7 @@
 import type { Message, Ready } from "#raft/core";
 import type { Batch } from "#storage";
 import { applyCommitted } from "./apply.ts";
+import type { Births } from "./births.ts";
 import { compactionTarget } from "./compaction.ts";
 import type { Group } from "./group.ts";
 import { stepCommands, stepConfChanges } from "./proposals.ts";
@@ -16,6 +17,7 @@ export interface TurnParts {
   readonly takeInputs: () => void;
   readonly hasInputs: () => boolean;
   readonly replicas: Replicas;
+  readonly births: Births;
   readonly sender: SnapshotSender;
   readonly receiver: SnapshotReceiver;
 }
@@ -61,7 +63,7 @@ export class TurnLoop {
     this.#parts.takeInputs();
     const ready = this.#gather();
     for (const group of ready) for (const message of group.ready?.sendNow ?? []) this.#post(group, message);
-    applyCommitted(shared, ready, "early");
+    applyCommitted(shared, ready, "early", this.#parts.births);
     if (shared.stopped) return;
     const batch = engine.batch();
     const mustSync = this.#collectWrites(ready, batch);
@@ -160,9 +162,10 @@ export class TurnLoop {
       if (group.installing || group.closed) continue;
       for (const message of group.ready?.sendAfterSync ?? []) this.#post(group, message);
     }
-    applyCommitted(shared, ready, "late");
+    applyCommitted(shared, ready, "late", this.#parts.births);
     if (shared.stopped) return;
     for (const group of ready) this.#advance(group);
+    this.#parts.births.open("all");
     for (const group of ready) this.#noteLeadership(group);
     this.#parts.replicas.carryOut(orders);
     shared.flushAnswers();

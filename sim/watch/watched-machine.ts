@@ -1,6 +1,6 @@
 import type { GroupId } from "#proto";
 import type { ConfChange, ConfState, Entry } from "#raft/core";
-import type { GroupView, StateMachine } from "#raft/host";
+import type { Birth, GroupView, StateMachine } from "#raft/host";
 import type { Engine, OverlayBatch, Range } from "#storage";
 import { fingerprint } from "../checks/fingerprint.ts";
 import type { Monitor } from "./monitor.ts";
@@ -37,6 +37,10 @@ export class WatchedMachine implements StateMachine {
 
   encodeEntry(commands: readonly Uint8Array[]): Uint8Array {
     return this.#inner.encodeEntry(commands);
+  }
+
+  takeBirths(): readonly Birth[] {
+    return this.#inner.takeBirths?.() ?? [];
   }
 
   applyConfChange(entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {
