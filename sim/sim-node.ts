@@ -241,8 +241,11 @@ export class SimNode implements Port {
 
   wipe(): void {
     invariant(this.#boot === undefined, "only a dead machine's disk is taken");
+    const old = this.#disk;
     this.#wipes += 1;
     this.#disk = this.#newDisk();
+    if (this.#options.world.mutant?.keepsIdentityWhenWiped === true) copyIdentity(old, this.#disk);
+    this.healDisk();
   }
 
   /** Ends the process in order. `done` hears how many callbacks it left behind: none, or it leaks. */
@@ -288,3 +291,21 @@ export class SimNode implements Port {
     return { applied: view.applied, hash: hashOfRows(boot.engine, machine.snapshotRanges()) };
   }
 }
+
+/** Who the node is and which replicas it has, without their logs and data. */
+function copyIdentity(from: MemoryDisk, to: MemoryDisk): void {
+  const source = openMemory(from);
+  const target = openMemory(to);
+  const batch = target.batch();
+  for (const tag of [metaTags.node, metaTags.hostReplica]) {
+    const range = { family: "meta", start: Uint8Array.of(tag), end: Uint8Array.of(tag + 1) } as const;
+    const { rows } = source.scan(range, { limit: Number.MAX_SAFE_INTEGER });
+    for (let i = 0; i + 1 < rows.length; i += 2) batch.put("meta", rows[i] ?? none, rows[i + 1] ?? none);
+  }
+  to.faults.syncDelayMs = () => 0;
+  target.write(batch, { sync: true }, () => {});
+  void source.close();
+  void target.close();
+}
+
+const none = new Uint8Array(0);

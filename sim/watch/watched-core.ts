@@ -20,8 +20,18 @@ export function watchedCore(Base: CoreClass, group: GroupId, disk: string, monit
       monitor.see(() => {
         monitor.durability.opened(group, config.id, disk);
         monitor.durability.recovered(disk, group, hardState, config.applied);
+        this.#lookAtLog();
       });
       this.#commit = this.commit;
+    }
+
+    /** What a restart finds is a log like any other. */
+    #lookAtLog(): void {
+      const { storage } = this.#config;
+      const first = storage.firstIndex();
+      const last = storage.lastIndex();
+      const entries = first > last ? [] : (storage.entries(first, last + 1, Number.MAX_SAFE_INTEGER) ?? []);
+      monitor.logs.appended(group, entries, storage.term(first - 1));
     }
 
     override step(input: Input): StepResult {

@@ -1,0 +1,115 @@
+import { decodeShardCommand, encodeCommand, type KvCommand, metaTags, placementGroup } from "#proto";
+import type { ConfChange, ConfState, Entry } from "#raft/core";
+import type { GroupView, StateMachine } from "#raft/host";
+import type { OverlayBatch, Range } from "#storage";
+import type { Plan } from "../plan.ts";
+import type { Mutant } from "./mutant.ts";
+import { withPowerLosses, withSnapshots } from "./storage-mutants.ts";
+
+/** Hands everything on; bugs override what they spoil. */
+class MachineWrapper implements StateMachine {
+  protected readonly inner: StateMachine;
+
+  constructor(inner: StateMachine) {
+    this.inner = inner;
+  }
+
+  encodeEntry(commands: readonly Uint8Array[]): Uint8Array {
+    return this.inner.encodeEntry(commands);
+  }
+
+  apply(entry: Entry, tx: OverlayBatch): readonly unknown[] {
+    return this.inner.apply(entry, tx);
+  }
+
+  applyConfChange(entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {
+    return this.inner.applyConfChange(entry, change, conf, tx);
+  }
+
+  snapshotRanges(): readonly Range[] {
+    return this.inner.snapshotRanges();
+  }
+
+  load(): void {
+    this.inner.load();
+  }
+
+  nodeOf(replica: number): number | undefined {
+    return this.inner.nodeOf(replica);
+  }
+
+  leadershipChanged(view: GroupView): void {
+    this.inner.leadershipChanged(view);
+  }
+
+  closed(): void {
+    this.inner.closed();
+  }
+}
+
+class LeavesDedupBehind extends MachineWrapper {
+  override snapshotRanges(): readonly Range[] {
+    return super
+      .snapshotRanges()
+      .filter((range) => range.family !== "meta" || range.start[0] !== metaTags.shardDedup);
+  }
+}
+
+/** Changes users' commands on their way into the log. */
+class Recodes extends MachineWrapper {
+  readonly #change: (command: KvCommand) => KvCommand;
+
+  constructor(inner: StateMachine, change: (command: KvCommand) => KvCommand) {
+    super(inner);
+    this.#change = change;
+  }
+
+  override encodeEntry(commands: readonly Uint8Array[]): Uint8Array {
+    return super.encodeEntry(
+      commands.map((bytes) => {
+        const decoded = decodeShardCommand(bytes);
+        return decoded.kind === "kv" ? encodeCommand(this.#change(decoded.command)) : bytes;
+      }),
+    );
+  }
+}
+
+/** Answers get lost, so that routers ask again. */
+const withRetries = (plan: Plan): Plan => ({
+  ...withPowerLosses(plan),
+  callTimeoutMs: Math.max(2000, plan.callTimeoutMs),
+  network: { ...plan.network, loss: Math.max(0.02, plan.network.loss) },
+});
+
+export const stateMutants: readonly Mutant[] = [
+  {
+    name: "dedup-not-in-the-snapshot",
+    about: "R23: a replica that gets a snapshot knows nothing of attempts made before",
+    plan: (plan) => withPowerLosses(withSnapshots(plan)),
+    machine: (machine, group) => (group === placementGroup ? machine : new LeavesDedupBehind(machine)),
+  },
+  {
+    name: "dedup-ignored",
+    about: "R22: a router's second attempt counts as another write",
+    plan: withRetries,
+    machine: (machine, group, { random }) => {
+      if (group === placementGroup) return machine;
+      return new Recodes(machine, (command) => ({
+        ...command,
+        attempt: { ...command.attempt, session: random.hex(8) },
+      }));
+    },
+  },
+  {
+    name: "deadline-ignored",
+    about: "R23: an attempt is applied after its deadline",
+    plan: (plan) => ({ ...withRetries(plan), callTimeoutMs: 300 }),
+    machine: (machine, group) => {
+      if (group === placementGroup) return machine;
+      return new Recodes(machine, (command) => ({
+        ...command,
+        attempt: { ...command.attempt, deadlineMicros: command.attempt.deadlineMicros + 1e9 },
+      }));
+    },
+  },
+];
