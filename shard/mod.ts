@@ -5,6 +5,9 @@
 export { type FloorResult, type Leadership, ShardStateMachine } from "./machine.ts";
 export { ShardService, type ShardServiceOptions } from "./service.ts";
 export type { ShardReport } from "./shards.ts";
+export type { SplitResult } from "./split.ts";
+export type { SplitOutcome } from "./split-door.ts";
+export { roundToSlot, type SplitSuggestion, type SplitWish } from "./split-keys.ts";
 export { initialRows } from "./state-rows.ts";
 export { decodeValueRow } from "./value-row.ts";
 export type { ShardSettings } from "./writes.ts";

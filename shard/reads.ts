@@ -31,7 +31,10 @@ export class ReadDoor {
     }
     const { machine } = shard;
     this.#read(request, shard, (result) => {
-      if (result.kind === "found" || result.kind === "absent") shard.reads.add();
+      if (result.kind === "found" || result.kind === "absent") {
+        shard.reads.add();
+        shard.sample.note(request.key);
+      }
       reply(encodeReadResponse({ clockMicros: machine.clockMicros, result }));
     });
   }

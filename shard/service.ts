@@ -6,6 +6,7 @@ import {
   placementGroup,
   type ReplicaId,
   type ShardDescriptor,
+  type SplitCommand,
 } from "#proto";
 import type { GroupHost, StateMachine, StateMachineFactory } from "#raft/host";
 import type { Clock, Logger } from "#runtime";
@@ -15,6 +16,8 @@ import { DiskGuard } from "./disk-guard.ts";
 import type { FloorResult, ShardStateMachine } from "./machine.ts";
 import { ReadDoor } from "./reads.ts";
 import { LocalShards, type ShardReport } from "./shards.ts";
+import { SplitDoor, type SplitOutcome } from "./split-door.ts";
+import { type SplitSuggestion, type SplitWish, splitByLoad, splitBySize } from "./split-keys.ts";
 import { type ShardSettings, WriteDoor } from "./writes.ts";
 
 export interface ShardServiceOptions {
@@ -125,6 +128,28 @@ export class ShardService implements StateMachineFactory {
     this.#host.propose(group, encodeFloor(), (outcome) => {
       done(outcome.kind === "applied" ? (outcome.result as FloorResult).clockMicros : undefined);
     });
+  }
+
+  /**
+   * Splits a shard led here, on placement's order. Asked again after `unknown` it does no harm: the epoch it
+   * expects is gone once it was applied (R6).
+   */
+  split(group: GroupId, request: SplitCommand, done: (outcome: SplitOutcome) => void): void {
+    if (this.#host === undefined) done({ kind: "refused", reason: "the node is starting" });
+    else new SplitDoor(this.#host, this.#shards).split(group, request, done);
+  }
+
+  /**
+   * Where to split a shard with a replica here: into parts of about equal bytes, or of equal shares of the
+   * requests lately served here.
+   */
+  suggestSplit(group: GroupId, wish: SplitWish & { readonly by: "size" | "load" }): SplitSuggestion {
+    const shard = this.#shards.get(group);
+    if (shard === undefined) return { kind: "blocked", reason: "there is no replica of it here" };
+    const { descriptor, sample } = shard;
+    return wish.by === "size"
+      ? splitBySize(this.#options.engine, descriptor, wish)
+      : splitByLoad(sample.keys, descriptor, wish);
   }
 
   #closedBecause(shard: ShardDescriptor): string | undefined {

@@ -3,6 +3,7 @@ import type { GroupView, StateMachine, StateMachineFactory } from "#raft/host";
 import type { Clock } from "#runtime";
 import type { Engine } from "#storage";
 import { LoadMeter } from "./load-meter.ts";
+import { LoadSample } from "./load-sample.ts";
 import { ShardStateMachine } from "./machine.ts";
 
 /** One shard's replica here, with what this node has measured of it. */
@@ -10,6 +11,8 @@ export interface LocalShard {
   readonly machine: ShardStateMachine;
   readonly writes: LoadMeter;
   readonly reads: LoadMeter;
+  /** Keys lately written or read. */
+  readonly sample: LoadSample;
 }
 
 /** One that has its first rows. */
@@ -52,7 +55,12 @@ export class LocalShards implements StateMachineFactory {
       },
       locate: (keyspace, key) => this.locate(keyspace, key),
     });
-    const shard = { machine, writes: new LoadMeter(this.#clock), reads: new LoadMeter(this.#clock) };
+    const shard = {
+      machine,
+      writes: new LoadMeter(this.#clock),
+      reads: new LoadMeter(this.#clock),
+      sample: new LoadSample(),
+    };
     this.#shards.set(group, shard);
     return machine;
   }

@@ -85,6 +85,7 @@ export class WriteDoor {
     if (!isLeader) return notLeader(leaderNode);
     const command = commandOf(request.command);
     if ("kind" in command) return command;
+    shard.sample.note(command.key);
     return (
       this.#misplaced(command, shard) ??
       this.#refusedByNode(command, shard.descriptor, request.command.length)
