@@ -54,7 +54,6 @@ export class Graveyard {
   /** Puts the tombstones in the turn's batch, which must then be synced. */
   collect(batch: Batch): readonly Grave[] {
     const graves = this.#unwritten;
-    if (graves.length === 0) return graves;
     this.#unwritten = [];
     const { engine } = this.#shared.options;
     for (const { group, replica, ranges } of graves) {

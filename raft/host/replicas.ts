@@ -170,7 +170,6 @@ export class Replicas {
   /** Puts first states and tombstones in the turn's batch, which must then be synced if there are any. */
   collect(batch: Batch): Orders {
     const graves = this.#graveyard.collect(batch);
-    if (this.#waiting.length === 0) return { creations: this.#waiting, graves };
     const waiting = this.#waiting;
     this.#waiting = [];
     return { creations: waiting.filter((creation) => this.#writeFirst(creation, batch)), graves };
