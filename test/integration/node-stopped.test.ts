@@ -39,7 +39,7 @@ it("SIGSTOP of one node for 10 s: the others serve on, it comes back into the cl
   victim.process.signal("SIGCONT");
 
   const during = load.told.filter((told) => told.startMs >= failoverMs && told.startMs + told.ms < backMs);
-  const before = load.told.filter(({ startMs }) => startMs >= calmMs && startMs < haltedMs);
+  const before = load.told.filter(({ startMs, ms }) => startMs >= calmMs && startMs + ms < haltedMs);
   tell(`gap without acknowledged writes: ${spread(gaps)}`);
   tell(`latency before the stop:         ${spread(before.map(({ ms }) => ms))}`);
   tell(`latency after the failover:      ${spread(during.map(({ ms }) => ms))}`);

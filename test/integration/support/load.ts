@@ -28,7 +28,6 @@ export class Load {
   readonly #revisions = new Map<string, number>();
   #stopped = false;
   #running: Promise<unknown> = Promise.resolve();
-  #values = 0;
 
   constructor(options: LoadOptions) {
     this.#options = options;
@@ -84,20 +83,14 @@ export class Load {
   #draw(random: Random, key: string): Call {
     const known = this.#revisions.get(key) ?? 0;
     const draw = random.below(100);
-    if (draw < 40) return { kind: "put", value: this.#value() };
-    if (draw < 50) return { kind: "put", value: this.#value(), condition: { match: [known] } };
-    if (draw < 55) return { kind: "put", value: this.#value(), condition: { noneMatch: "any" } };
+    if (draw < 40) return { kind: "put", value: this.recorder.newValue() };
+    if (draw < 50) return { kind: "put", value: this.recorder.newValue(), condition: { match: [known] } };
+    if (draw < 55) return { kind: "put", value: this.recorder.newValue(), condition: { noneMatch: "any" } };
     if (draw < 62) return { kind: "delete" };
     if (draw < 65) return { kind: "delete", condition: { match: "any" } };
     if (draw < 90) return { kind: "get" };
     if (draw < 94) return { kind: "leaderGet" };
     return { kind: "staleGet", ...(random.chance(0.5) && known > 0 ? { minRevision: known } : {}) };
-  }
-
-  /** Told apart from all others, so that a read names the write it saw. */
-  #value(): string {
-    this.#values += 1;
-    return `v${this.#values}`;
   }
 
   #learn(told: Told): void {

@@ -89,7 +89,7 @@ export class Probes {
       const choices = servers();
       const server = choices[turn % choices.length];
       if (server !== undefined) {
-        const call = { kind: "put", value: `p${shard}-${turn}` } as const;
+        const call = { kind: "put", value: this.recorder.newValue() } as const;
         const { answer } = await this.recorder.call(server, `probe ${shard}`, key, call, limits);
         if (answer.kind === "put") acks.push(performance.now());
       }

@@ -31,9 +31,16 @@ export class Recorder {
   readonly complaints: string[] = [];
   readonly shardOf: Map<string, number> = new Map();
   readonly #onAnswer: (told: Told) => void;
+  #values = 0;
 
   constructor(onAnswer: (told: Told) => void = () => {}) {
     this.#onAnswer = onAnswer;
+  }
+
+  /** Told apart from all others, so that a read names the write it saw. */
+  newValue(): string {
+    this.#values += 1;
+    return `v${this.#values}`;
   }
 
   async call(
