@@ -27,7 +27,7 @@ function main(): number {
   });
   const from = wholeNumber(values.from ?? "1", "--from");
   const seeds = values.seeds === undefined ? undefined : wholeNumber(values.seeds, "--seeds");
-  if (values.mutants === true) return showMutants(from, seeds ?? 300, values.only);
+  if (values.mutants === true) return showMutants(from, seeds ?? 300, values.only, values.verbose === true);
   const minutes = values.minutes === undefined ? undefined : Number(values.minutes);
   if (minutes !== undefined && !(minutes > 0)) throw new Error("--minutes: expected a number above 0");
   return search(
@@ -69,13 +69,14 @@ function search(from: number, seeds: number, minutes: number | undefined, verbos
   return failed === 0 ? 0 : 1;
 }
 
-function showMutants(from: number, seedsMax: number, only: string | undefined): number {
+function showMutants(from: number, seedsMax: number, only: string | undefined, verbose: boolean): number {
   const chosen = mutants.filter((mutant) => only === undefined || mutant.name === only);
   if (chosen.length === 0) throw new Error(`--only: no mutant ${only}`);
   let missed = 0;
   for (const mutant of chosen) {
     const found = hunt(mutant, { from, seedsMax, assembly: productAssembly });
     if (found === undefined) missed += 1;
+    else if (verbose) say(describeFailure(found.result));
     say(
       found === undefined
         ? `mutant ${mutant.name}: missed`

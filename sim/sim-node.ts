@@ -5,6 +5,7 @@ import { type Clock, invariant, type Random } from "#runtime";
 import { type CrashOptions, type Engine, MemoryDisk, openMemory } from "#storage";
 import type { Wire } from "#transport";
 import type { NodeParts, NodeProcess, Seams } from "./assembly.ts";
+import type { LeaseHolder } from "./checks/leader-lease.ts";
 import type { Answer, Call } from "./history.ts";
 import type { Place } from "./mutants/mutant.ts";
 import { NodeClock } from "./node-clock.ts";
@@ -25,6 +26,7 @@ interface Boot {
   readonly wires: readonly Wire[];
   readonly engine: Engine;
   readonly machines: Map<GroupId, StateMachine>;
+  readonly holders: LeaseHolder[];
   process: NodeProcess | undefined;
 }
 
@@ -133,7 +135,14 @@ export class SimNode implements Port {
     const wires = [newWire(), newWire()] as const;
     const watched = new WatchedEngine(openMemory(this.#disk, { clock }), this.diskName, monitor);
     const engine = mutant?.engine?.(watched, place) ?? watched;
-    const boot: Boot = { clock, wires, engine: watched, machines: new Map(), process: undefined };
+    const boot: Boot = {
+      clock,
+      wires,
+      engine: watched,
+      machines: new Map(),
+      holders: [],
+      process: undefined,
+    };
     this.#boot = boot;
     const seen: Clock = mutant?.clock?.(clock, place) ?? clock;
     const parts: NodeParts = {
@@ -155,7 +164,7 @@ export class SimNode implements Port {
       engine,
       timing: plan.timing,
       limits: plan.limits,
-      seams: this.#seams(boot, place),
+      seams: this.#seams(boot, place, seen),
       onFatal: (error) => this.#ended(boot, error.message),
     };
     trace.note(nowMs(), `${this.name} starts${this.#starts > 1 ? ` again (${this.#starts})` : ""}`);
@@ -182,14 +191,18 @@ export class SimNode implements Port {
     });
   }
 
-  #seams(boot: Boot, place: Place): Seams {
+  #seams(boot: Boot, place: Place, seen: Clock): Seams {
     const { monitor, mutant } = this.#options.world;
     const { diskName } = this;
     return {
       makeCore: (config, group) => {
         const Base = mutant?.core?.(Core, group, place) ?? Core;
         const Watched = watchedCore(Base, group, diskName, monitor);
-        return new Watched(config);
+        const core = new Watched(config);
+        const holder = leaseHolder(core, group, seen);
+        boot.holders.push(holder);
+        monitor.leases.opened(holder);
+        return core;
       },
       wrapMachine: (machine, group) => {
         boot.machines.set(group, machine);
@@ -205,6 +218,7 @@ export class SimNode implements Port {
     if (boot === undefined) return;
     this.#boot = undefined;
     this.disturbances += 1;
+    for (const holder of boot.holders) this.#options.world.monitor.leases.closed(holder);
     boot.process?.kill();
     boot.clock.kill();
     for (const wire of boot.wires) void wire.close();
@@ -290,6 +304,20 @@ export class SimNode implements Port {
     if (boot.engine.get("meta", groupRow(metaTags.hostInstalling, group)) !== undefined) return undefined;
     return { applied: view.applied, hash: hashOfRows(boot.engine, machine.snapshotRanges()) };
   }
+}
+
+function leaseHolder(core: Core, group: GroupId, clock: Clock): LeaseHolder {
+  return {
+    group,
+    replica: core.id,
+    get term() {
+      return core.term;
+    },
+    get isLeader() {
+      return core.role === "leader";
+    },
+    holdsLease: () => core.leaseHeld(clock.nowMs()),
+  };
 }
 
 /** Who the node is and which replicas it has, without their logs and data. */

@@ -1,7 +1,15 @@
 import type { CoreConfig, Entry, Input, Message, ReadState, Ready, StepResult } from "#raft/core";
 import type { Clock } from "#runtime";
-import type { Plan } from "../plan.ts";
 import type { CoreClass } from "../watch/watched-core.ts";
+import {
+  manyLeaderReads,
+  manyReads,
+  slowSyncs,
+  withLeadersIsolated,
+  withLeadersPaused,
+  withSmallAppends,
+  withSplitViews,
+} from "./bent-plans.ts";
 import type { Mutant } from "./mutant.ts";
 
 /** A core whose messages are changed before it takes them. */
@@ -146,49 +154,11 @@ function sleepsThroughPauses(inner: Clock): Clock {
 
 const longSleepMs = 150;
 
-const manyLeaderReads = (plan: Plan): Plan => ({
-  ...plan,
-  keys: Math.min(plan.keys, 3),
-  thinkMsMax: Math.min(plan.thinkMsMax, 10),
-  mix: { ...plan.mix, put: 4, get: 2, leaderGet: 5 },
-});
-
-const manyReads = (plan: Plan): Plan => ({
-  ...plan,
-  keys: Math.min(plan.keys, 3),
-  thinkMsMax: Math.min(plan.thinkMsMax, 10),
-  mix: { ...plan.mix, put: 4, get: 5 },
-});
-
-/** A leader that some still hear and others do not: what leases are for. */
-const withSplitViews = (plan: Plan): Plan => {
-  const faults = Array.from({ length: 6 }, (_, i) => ({
-    kind: "partition" as const,
-    atMs: 300 + i * Math.floor(plan.faultMs / 7),
-    forMs: Math.floor(2.5 * plan.timing.electionMaxMs),
-    side: [i % plan.nodes],
-    bothWays: i % 2 === 0,
-    bridge: (i + 1) % plan.nodes,
-  }));
-  return { ...plan, faults: [...plan.faults, ...faults] };
-};
-
-const withLeadersPaused = (plan: Plan): Plan => {
-  const faults = Array.from({ length: 6 }, (_, i) => ({
-    kind: "pause" as const,
-    atMs: 300 + i * Math.floor(plan.faultMs / 7),
-    forMs: Math.floor(2 * plan.timing.electionMaxMs),
-    target: { leaderOf: 1 + (i % plan.shards) },
-  }));
-  return { ...plan, faults: [...plan.faults, ...faults] };
-};
-
 export const coreMutants: readonly Mutant[] = [
   {
     name: "old-term-committed-by-counting",
     about: "an entry of an older term counts as committed once a majority has it (Raft paper 5.4.2)",
-    plan: (plan) =>
-      withLeadersPaused({ ...plan, limits: { ...plan.limits, maxEntriesBytesPerMessage: 300 } }),
+    plan: (plan) => withLeadersPaused(withSmallAppends(plan)),
     core: (Base) =>
       committing(Base, (core, { storage }) => {
         const index = Math.min(majorityHas(core, storage.lastIndex()), storage.lastIndex());
@@ -198,7 +168,7 @@ export const coreMutants: readonly Mutant[] = [
   {
     name: "self-counted-before-sync",
     about: "R2: a leader counts itself before its own append is durable",
-    plan: (plan) => ({ ...plan, syncMsMax: Math.max(2, plan.syncMsMax) }),
+    plan: slowSyncs,
     core: (Base) =>
       committing(Base, (core, { storage }) => {
         const index = majorityHas(core, core.lastIndex);
@@ -209,7 +179,7 @@ export const coreMutants: readonly Mutant[] = [
   {
     name: "log-match-check-skipped",
     about: "entries are taken whatever stands before them",
-    plan: withLeadersPaused,
+    plan: withLeadersIsolated,
     core: (Base) =>
       hearing(Base, (message, { storage }) => {
         const own = message.kind === "append" ? storage.term(message.index ?? 0) : undefined;
@@ -269,7 +239,7 @@ export const coreMutants: readonly Mutant[] = [
   {
     name: "read-index-without-quorum",
     about: "a leader answers reads without asking whether it still leads",
-    plan: (plan) => withSplitViews(manyReads(plan)),
+    plan: (plan) => withLeadersIsolated(manyReads(plan)),
     core: (Base) =>
       talking(Base, (core, input, out) => {
         if (core.role !== "leader" || !core.committedInTerm) return undefined;

@@ -3,8 +3,8 @@ import type { ConfChange, ConfState, Entry } from "#raft/core";
 import type { GroupView, StateMachine } from "#raft/host";
 import type { OverlayBatch, Range } from "#storage";
 import type { Plan } from "../plan.ts";
+import { withPowerLosses, withSnapshots } from "./bent-plans.ts";
 import type { Mutant } from "./mutant.ts";
-import { withPowerLosses, withSnapshots } from "./storage-mutants.ts";
 
 /** Hands everything on; bugs override what they spoil. */
 class MachineWrapper implements StateMachine {
@@ -97,18 +97,6 @@ export const stateMutants: readonly Mutant[] = [
       return new Recodes(machine, (command) => ({
         ...command,
         attempt: { ...command.attempt, session: random.hex(8) },
-      }));
-    },
-  },
-  {
-    name: "deadline-ignored",
-    about: "R23: an attempt is applied after its deadline",
-    plan: (plan) => ({ ...withRetries(plan), callTimeoutMs: 300 }),
-    machine: (machine, group) => {
-      if (group === placementGroup) return machine;
-      return new Recodes(machine, (command) => ({
-        ...command,
-        attempt: { ...command.attempt, deadlineMicros: command.attempt.deadlineMicros + 1e9 },
       }));
     },
   },

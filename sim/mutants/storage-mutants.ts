@@ -1,8 +1,14 @@
 import { decode, encode, metaTags } from "#proto";
 import type { Batch, Family, Range, RangeCursor } from "#storage";
-import type { Plan } from "../plan.ts";
-import type { Fault } from "../plan-faults.ts";
 import { RecordedBatch } from "../watch/watched-engine.ts";
+import {
+  slowSyncs,
+  withFailingDisks,
+  withLeadersIsolated,
+  withPowerLosses,
+  withSmallAppends,
+  withSnapshots,
+} from "./bent-plans.ts";
 import { EngineWrapper } from "./engine-wrapper.ts";
 import type { Mutant } from "./mutant.ts";
 
@@ -129,38 +135,6 @@ class DropsKey extends EngineWrapper {
   }
 }
 
-const slowSyncs = (plan: Plan): Plan => ({ ...plan, syncMsMax: Math.max(2, plan.syncMsMax) });
-
-/** Adds faults, spread over the run, of kinds that every right cluster survives. */
-function withFaults(make: (i: number, atMs: number, plan: Plan) => Fault): (plan: Plan) => Plan {
-  return (plan) => {
-    const added = Array.from({ length: 4 }, (_, i) => make(i, 500 + i * Math.floor(plan.faultMs / 5), plan));
-    return { ...plan, faults: [...plan.faults, ...added] };
-  };
-}
-
-export const withPowerLosses: (plan: Plan) => Plan = withFaults((i, atMs, plan) => ({
-  kind: "powerLoss",
-  atMs,
-  forMs: 200,
-  target: { leaderOf: 1 + (i % plan.shards) },
-  all: i % 2 === 0,
-  keep: "random",
-}));
-
-const withFailingDisks = withFaults((i, atMs, plan) => ({
-  kind: "failingDisk",
-  atMs,
-  forMs: 300,
-  target: { node: i % plan.nodes },
-  fails: i % 2 === 0 ? "syncs" : "writes",
-}));
-
-export const withSnapshots = (plan: Plan): Plan => ({
-  ...plan,
-  limits: { ...plan.limits, compactLogBytes: 2000, compactCapBytes: 4000 },
-});
-
 export const storageMutants: readonly Mutant[] = [
   {
     name: "vote-forgotten-on-restart",
@@ -188,7 +162,7 @@ export const storageMutants: readonly Mutant[] = [
   {
     name: "lost-truncation",
     about: "R3: entries cut off by a new leader's stay on the disk behind them",
-    plan: withPowerLosses,
+    plan: (plan) => withLeadersIsolated(withSmallAppends(plan)),
     engine: (engine) => new KeepsCutSuffix(engine),
   },
   {

@@ -2,6 +2,7 @@ import type { GroupId, ReplicaId } from "#proto";
 import { ApplyAgreement } from "../checks/apply-agreement.ts";
 import { CommittedEntries } from "../checks/committed-entries.ts";
 import { Durability } from "../checks/durability.ts";
+import { LeaderLease } from "../checks/leader-lease.ts";
 import { LogMatching } from "../checks/log-matching.ts";
 import { OneLeaderPerTerm } from "../checks/one-leader-per-term.ts";
 import { Violation } from "../checks/violation.ts";
@@ -12,6 +13,7 @@ import { Violation } from "../checks/violation.ts";
  */
 export class Monitor {
   readonly leaders: OneLeaderPerTerm = new OneLeaderPerTerm();
+  readonly leases: LeaderLease = new LeaderLease();
   readonly logs: LogMatching = new LogMatching();
   readonly committed: CommittedEntries = new CommittedEntries();
   readonly durability: Durability = new Durability();

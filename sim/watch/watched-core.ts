@@ -86,6 +86,7 @@ export function watchedCore(Base: CoreClass, group: GroupId, disk: string, monit
       const { storage } = this.#config;
       monitor.see(() => {
         monitor.leaders.leads(group, term, this.id);
+        monitor.leases.elected(group, term);
         monitor.committed.elected(group, term, storage.firstIndex(), storage.lastIndex(), (index) =>
           storage.term(index),
         );

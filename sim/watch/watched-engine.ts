@@ -1,5 +1,6 @@
 import { FieldReader, type GroupId } from "#proto";
 import type { Batch, Engine, Family, Range, RangeCursor, Rows, ScanOptions } from "#storage";
+import { Violation } from "../checks/violation.ts";
 import type { Monitor } from "./monitor.ts";
 
 /** A batch that also remembers what is in it. */
@@ -38,6 +39,8 @@ export class RecordedBatch implements Batch {
   }
 }
 
+const entryTag = 2;
+
 /**
  * The engine next to the disk, as the product's own wrappers and bugs do not see it: tells what really became
  * durable, and when. Knows the layout of the host's log rows: `[group, 8 bytes][tag][index, 8 bytes]`.
@@ -68,13 +71,38 @@ export class WatchedEngine implements Engine {
       return;
     }
     if (batch.families.includes("raft")) this.#unsynced.push(batch);
-    const count = this.#unsynced.length;
     // Which batches a sync covers is settled now; those written while it runs are not among them.
-    const covered = options.sync ? this.#unsynced.slice(0, count) : [];
+    const covered = options.sync ? [...this.#unsynced] : [];
     this.#inner.write(batch.inner, options, (error) => {
       if (error === undefined && options.sync) this.#monitor.see(() => this.#synced(covered));
       done(error);
     });
+    if (batch.families.includes("raft")) this.#monitor.see(() => this.#checkSuffixes(batch));
+  }
+
+  /** R3: an append replaces all that stood from its first entry on, in the batch that writes it. */
+  #checkSuffixes(batch: RecordedBatch): void {
+    const last = new Map<string, Uint8Array>();
+    for (let i = 0; i < batch.keys.length; i++) {
+      const key = batch.keys[i];
+      if (
+        key === undefined ||
+        batch.families[i] !== "raft" ||
+        key[8] !== entryTag ||
+        batch.values[i] === undefined
+      )
+        continue;
+      last.set(Buffer.from(key.subarray(0, 8)).toString("latin1"), key);
+    }
+    for (const key of last.values()) {
+      const start = Buffer.concat([key, Buffer.of(0)]);
+      const end = Buffer.concat([key.subarray(0, 8), Buffer.of(entryTag + 1)]);
+      if (this.#inner.scan({ family: "raft", start, end }, { limit: 1 }).rows.length === 0) continue;
+      throw new Violation(
+        "removed suffix",
+        `${this.#disk}: entries behind the last one appended are still there (R3)`,
+      );
+    }
   }
 
   #synced(covered: readonly RecordedBatch[]): void {

@@ -1,0 +1,111 @@
+import type { Plan } from "../plan.ts";
+import type { Fault } from "../plan-faults.ts";
+
+/**
+ * Plans bent towards what gives a bug its chance. Nothing here may make a right cluster fail.
+ * @module
+ */
+export const slowSyncs: (plan: Plan) => Plan = (plan: Plan): Plan => ({
+  ...plan,
+  syncMsMax: Math.max(2, plan.syncMsMax),
+});
+
+/** Adds faults, spread over the run, of kinds that every right cluster survives. */
+function withFaults(make: (i: number, atMs: number, plan: Plan) => Fault): (plan: Plan) => Plan {
+  return (plan) => {
+    const added = Array.from({ length: 4 }, (_, i) => make(i, 500 + i * Math.floor(plan.faultMs / 5), plan));
+    return { ...plan, faults: [...plan.faults, ...added] };
+  };
+}
+
+export const withPowerLosses: (plan: Plan) => Plan = withFaults((i, atMs, plan) => ({
+  kind: "powerLoss",
+  atMs,
+  forMs: 200,
+  target: { leaderOf: 1 + (i % plan.shards) },
+  all: i % 2 === 0,
+  keep: "random",
+}));
+
+export const withFailingDisks: (plan: Plan) => Plan = withFaults((i, atMs, plan) => ({
+  kind: "failingDisk",
+  atMs,
+  forMs: 300,
+  target: { node: i % plan.nodes },
+  fails: i % 2 === 0 ? "syncs" : "writes",
+}));
+
+export const withSnapshots: (plan: Plan) => Plan = (plan: Plan): Plan => ({
+  ...plan,
+  limits: { ...plan.limits, compactLogBytes: 2000, compactCapBytes: 4000 },
+});
+
+export const withSmallAppends: (plan: Plan) => Plan = (plan: Plan): Plan => ({
+  ...plan,
+  limits: { ...plan.limits, maxEntriesBytesPerMessage: 300 },
+});
+
+export const manyLeaderReads: (plan: Plan) => Plan = (plan: Plan): Plan => ({
+  ...plan,
+  keys: Math.min(plan.keys, 3),
+  thinkMsMax: Math.min(plan.thinkMsMax, 10),
+  mix: { ...plan.mix, put: 4, get: 2, leaderGet: 5 },
+});
+
+export const manyReads: (plan: Plan) => Plan = (plan: Plan): Plan => ({
+  ...plan,
+  keys: Math.min(plan.keys, 3),
+  thinkMsMax: Math.min(plan.thinkMsMax, 10),
+  mix: { ...plan.mix, put: 4, get: 5 },
+});
+
+/** A leader that some still hear and others do not: what leases are for. */
+export const withSplitViews: (plan: Plan) => Plan = (plan: Plan): Plan => {
+  const faults = Array.from({ length: 6 }, (_, i) => ({
+    kind: "partition" as const,
+    atMs: 300 + i * Math.floor(plan.faultMs / 7),
+    forMs: Math.floor(2.5 * plan.timing.electionMaxMs),
+    side: [i % plan.nodes],
+    bothWays: i % 2 === 0,
+    bridge: (i + 1) % plan.nodes,
+  }));
+  return { ...plan, faults: [...plan.faults, ...faults] };
+};
+
+/** Leaders cut off with clients of their own, who go on writing and reading there. */
+export const withLeadersIsolated: (plan: Plan) => Plan = (plan: Plan): Plan => {
+  const faults = Array.from({ length: 8 }, (_, i) => ({
+    kind: "isolate" as const,
+    atMs: 300 + i * Math.floor(plan.faultMs / 9),
+    forMs: Math.min(Math.floor(2.5 * plan.timing.electionMaxMs), Math.floor(plan.faultMs / 10)),
+    target: { leaderOf: 1 + (i % plan.shards) },
+  }));
+  return {
+    ...plan,
+    clients: 8,
+    callTimeoutMs: 300,
+    replicas: 3,
+    timing: { ...plan.timing, ...timesOf(Math.min(plan.timing.electionMinMs, 300) / 600) },
+    faults: [...plan.faults, ...faults],
+  };
+};
+
+function timesOf(scale: number): Partial<Plan["timing"]> {
+  return {
+    tickMs: 50 * scale,
+    heartbeatMs: 100 * scale,
+    electionMinMs: 600 * scale,
+    electionMaxMs: 1200 * scale,
+    leaseMs: 200 * scale,
+  };
+}
+
+export const withLeadersPaused: (plan: Plan) => Plan = (plan: Plan): Plan => {
+  const faults = Array.from({ length: 6 }, (_, i) => ({
+    kind: "pause" as const,
+    atMs: 300 + i * Math.floor(plan.faultMs / 7),
+    forMs: Math.floor(2 * plan.timing.electionMaxMs),
+    target: { leaderOf: 1 + (i % plan.shards) },
+  }));
+  return { ...plan, faults: [...plan.faults, ...faults] };
+};
