@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { type AdminResponse, adminMethod, decodeAdminRequest, encodeAdminResponse } from "#proto";
+import { type AdminRequest, type AdminResponse, adminMethod, decodeAdminRequest, encodeAdminResponse } from "#proto";
 import type { AdminOutcome } from "./admin-call.ts";
 import { Bench, type SentCall } from "./fixture.ts";
 
 const request = { operation: "nodes.list", parameters: { limit: 5 } };
 
-function ask(bench: Bench, timeoutMs = 5_000): AdminOutcome[] {
+function ask(bench: Bench, timeoutMs = 5_000, asked: AdminRequest = request): AdminOutcome[] {
   const outcomes: AdminOutcome[] = [];
-  bench.router.admin(request, timeoutMs, (outcome) => outcomes.push(outcome));
+  bench.router.admin(asked, timeoutMs, (outcome) => outcomes.push(outcome));
   return outcomes;
 }
 
@@ -60,5 +60,62 @@ describe("requests to placement", () => {
     const outcomes = ask(bench);
     bench.router.close();
     expect(outcomes).toMatchObject([{ kind: "error", code: "unavailable" }]);
+  });
+});
+
+describe("changes (R24)", () => {
+  const change: AdminRequest = { operation: "shards.split", parameters: { id: 7 } };
+  const keyOf = (call: SentCall | undefined) => decodeAdminRequest(call!.body).parameters["idempotency_key"];
+
+  it("are sent again after silence under one key, another one for each request", () => {
+    const bench = new Bench();
+    const outcomes = ask(bench, 5_000, change);
+    bench.clock.advance(3_000);
+    const calls = bench.rpc.of(adminMethod);
+    expect(calls.length).toBeGreaterThan(1);
+    expect(keyOf(calls[0])).toMatch(/^router-[0-9a-f]{32}$/);
+    expect(new Set(calls.map(keyOf)).size).toBe(1);
+    answer(calls.at(-1), { kind: "ok", status: 202, body: { operation: "3" } });
+    expect(outcomes).toMatchObject([{ kind: "ok", status: 202 }]);
+    ask(bench, 5_000, change);
+    expect(keyOf(bench.rpc.of(adminMethod).at(-1))).not.toBe(keyOf(calls[0]));
+  });
+
+  it("keep the caller's own key; what only looks has none", () => {
+    const bench = new Bench();
+    ask(bench, 5_000, { operation: "rebalance", parameters: { idempotency_key: "mine" } });
+    ask(bench, 5_000, { operation: "rebalance", parameters: { dry_run: true } });
+    ask(bench, 5_000, { operation: "shards.why", parameters: { key: "k" } });
+    expect(bench.rpc.of(adminMethod).map(keyOf)).toEqual(["mine", undefined, undefined]);
+  });
+
+  it("a refusal is not applied; after a silence nobody knows", () => {
+    const refusal: AdminResponse = { kind: "error", code: "blocked", detail: "no" };
+    const bench = new Bench();
+    const refused = ask(bench, 5_000, change);
+    answer(bench.rpc.of(adminMethod).at(-1), refusal);
+    expect(refused).toMatchObject([{ code: "blocked", outcome: "not_applied" }]);
+    const doubtful = ask(bench, 5_000, change);
+    bench.clock.advance(2_200);
+    answer(bench.rpc.of(adminMethod).at(-1), refusal);
+    expect(doubtful).toMatchObject([{ code: "blocked", outcome: "unknown" }]);
+  });
+
+  it("a leader that could not decide is asked again, and quoted at the deadline", () => {
+    const bench = new Bench();
+    const undecided: AdminResponse = { kind: "error", code: "unavailable", detail: "waiting for n3" };
+    bench.rpc.onCall = (call) => bench.clock.soon(() => answer(call, undecided));
+    const outcomes = ask(bench, 2_000, change);
+    bench.clock.advance(2_600);
+    expect(bench.rpc.of(adminMethod).length).toBeGreaterThan(2);
+    expect(outcomes).toMatchObject([{ code: "unavailable", detail: "waiting for n3", outcome: "unknown" }]);
+  });
+
+  it("what never left is certain", () => {
+    const bench = new Bench();
+    bench.rpc.onCall = (call) => bench.clock.soon(() => call.fail("unreachable", false));
+    const outcomes = ask(bench, 1_000, change);
+    bench.clock.advance(1_600);
+    expect(outcomes).toMatchObject([{ code: "unavailable", outcome: "not_applied" }]);
   });
 });

@@ -8,9 +8,10 @@ import {
   encodeAdminRequest,
   type NodeId,
   nodeOf,
+  type Outcome,
   ProtocolError,
 } from "#proto";
-import { type Cancel, invariant } from "#runtime";
+import type { Cancel } from "#runtime";
 import type { Context } from "./call.ts";
 
 /** How long one node has to answer, ms. */
@@ -19,20 +20,32 @@ const backoffMinMs = 20;
 const backoffMaxMs = 500;
 const attemptsMax = 50;
 
-export type AdminOutcome = Exclude<AdminResponse, { kind: "not_leader" }> & { readonly servedBy?: NodeId };
+/** `outcome`: on every failed change; `not_applied` only if it was not and never will be (R24). */
+export type AdminOutcome = Exclude<AdminResponse, { kind: "not_leader" }> & {
+  readonly servedBy?: NodeId;
+  readonly outcome?: Outcome;
+};
+
+/** A dry run looks only, whatever its operation would do. */
+function isReading({ operation, parameters }: AdminRequest): boolean {
+  return /\.(get|list|why)$|^locate$/.test(operation) || parameters["dry_run"] === true;
+}
 
 /**
- * One request to placement's leader. Every operation there is reads only, so a silent node is simply passed
- * over; one that changes something must not be.
+ * One request to placement's leader. A node that is silent may have passed a change on all the same; what is
+ * asked again carries the same idempotency key, so that placement applies it at most once.
  */
 export class AdminCall {
   readonly #context: Context;
   readonly #body: Uint8Array;
   readonly #deadlineMs: number;
   readonly #done: (outcome: AdminOutcome) => void;
+  readonly #changes: boolean;
   #attempts = 0;
   #rotation = 0;
   #silent = false;
+  /** What placement said when it could not decide, for the answer at the deadline. */
+  #undecided: string | undefined;
   #cancel: Cancel = () => {};
   #finished = false;
 
@@ -42,9 +55,9 @@ export class AdminCall {
     timeoutMs: number,
     done: (outcome: AdminOutcome) => void,
   ) {
-    invariant(/\.(get|list)$|^locate$/.test(request.operation), "silence is retried: reads only");
     this.#context = context;
-    this.#body = encodeAdminRequest(request);
+    this.#changes = !isReading(request);
+    this.#body = encodeAdminRequest(this.#changes ? keyed(request, context) : request);
     this.#deadlineMs = context.clock.nowMs() + timeoutMs;
     this.#done = done;
   }
@@ -70,7 +83,7 @@ export class AdminCall {
         this.#onAnswer(node, result.body);
         return;
       }
-      if (result.reason === "timeout") this.#silent = true;
+      if (result.reason === "timeout" || (this.#changes && result.sent)) this.#silent = true;
       if (result.reason === "too_large") {
         this.#finish({ kind: "error", code: "request_too_large", detail: "the request is too large" });
         return;
@@ -81,9 +94,9 @@ export class AdminCall {
 
   /** Gives up. */
   expire(detail: string): void {
-    if (!this.#finished) {
-      this.#finish({ kind: "error", code: this.#silent ? "timeout" : "unavailable", detail });
-    }
+    if (this.#finished) return;
+    const code = this.#silent && this.#undecided === undefined ? "timeout" : "unavailable";
+    this.#finish({ kind: "error", code, detail: this.#undecided ?? detail });
   }
 
   #onAnswer(node: NodeId | undefined, body: Uint8Array): void {
@@ -95,6 +108,13 @@ export class AdminCall {
       if (!(error instanceof ProtocolError)) throw error;
       stats.malformed++;
       logger.warn({ node, err: error }, "malformed answer of placement");
+      this.#passOver(node);
+      return;
+    }
+    if (response.kind === "error" && response.code === "unavailable") {
+      // A leader that just lost its office, or waits for the nodes' reports: a proposal of it may still live.
+      if (this.#changes) this.#silent = true;
+      this.#undecided = response.detail;
       this.#passOver(node);
       return;
     }
@@ -138,6 +158,14 @@ export class AdminCall {
   #finish(outcome: AdminOutcome): void {
     this.#finished = true;
     this.#cancel();
-    this.#done(outcome);
+    const tellsOutcome = this.#changes && outcome.kind === "error";
+    // A later refusal does not clear an earlier silence.
+    this.#done(tellsOutcome ? { ...outcome, outcome: this.#silent ? "unknown" : "not_applied" } : outcome);
   }
+}
+
+/** The request with an idempotency key: the caller's, or one of its own. */
+function keyed({ operation, parameters }: AdminRequest, { random }: Context): AdminRequest {
+  if (parameters["idempotency_key"] !== undefined) return { operation, parameters };
+  return { operation, parameters: { ...parameters, idempotency_key: `router-${random.hex(16)}` } };
 }

@@ -140,7 +140,7 @@ export class Router {
     });
   }
 
-  /** Asks placement's leader; operations that only read. */
+  /** Asks placement's leader. Changes are applied at most once, however often they had to be sent. */
   admin(request: AdminRequest, timeoutMs: number, done: (outcome: AdminOutcome) => void): void {
     this.stats.admin++;
     if (this.#closed) {
