@@ -1,36 +1,25 @@
-import { type GroupId, type NodeId, nodeOf, type ReplicaId } from "#proto";
-import type { ConfChange, Message } from "#raft/core";
+import type { GroupId, NodeId, ReplicaId } from "#proto";
+import type { ConfChange } from "#raft/core";
 import type { Cancel } from "#runtime";
-import type { Sender, TransportEvent } from "#transport";
 import { Births } from "./births.ts";
 import { tendJoint } from "./conf-guard.ts";
-import { EarlyVotes } from "./early-votes.ts";
 import { Failover } from "./failover.ts";
-import { onFarewellAnswer, sayFarewells } from "./farewell.ts";
+import { sayFarewells } from "./farewell.ts";
 import type { Group, ReadDone } from "./group.ts";
 import { transferTo } from "./handover.ts";
-import { decodeBeat, encodeBeat } from "./liveness.ts";
+import { Inbox } from "./inbox.ts";
+import { encodeBeat } from "./liveness.ts";
 import type { HostOptions, HostStats } from "./options.ts";
 import { retryReads } from "./reads.ts";
 import { Replicas } from "./replicas.ts";
 import { Shared } from "./shared.ts";
-import { sleepIfAgreed, sleepIfIdle, wakeForMessage } from "./sleep.ts";
+import { sleepIfIdle } from "./sleep.ts";
 import { SnapshotReceiver } from "./snapshot-receive.ts";
 import { SnapshotSender } from "./snapshot-send.ts";
-import { decodeBulk } from "./snapshot-wire.ts";
 import { successor } from "./successor.ts";
 import { TurnLoop } from "./turn.ts";
 import type { GroupHost, GroupView, ReplicaInit } from "./types.ts";
 import type { ProposeDone } from "./waiters.ts";
-import { decodeMessages, type SleepMark } from "./wire.ts";
-
-interface Incoming {
-  readonly sender: Sender;
-  readonly node: NodeId;
-  readonly group: GroupId;
-  readonly message: Message;
-  readonly sleep: SleepMark;
-}
 
 const housekeepingEveryMs = 1000;
 
@@ -41,11 +30,10 @@ export class Host implements GroupHost {
   readonly #failover: Failover;
   readonly #replicas: Replicas;
   readonly #births: Births;
-  readonly #earlyVotes: EarlyVotes<Incoming> = new EarlyVotes();
   readonly #sender: SnapshotSender;
   readonly #receiver: SnapshotReceiver;
+  readonly #inbox: Inbox;
   readonly #turns: TurnLoop;
-  #inbox: Incoming[] = [];
   #tickDue = false;
   #lastTickMs = 0;
   #housekeptMs = 0;
@@ -59,7 +47,7 @@ export class Host implements GroupHost {
     this.#shared = shared;
     this.#failover = new Failover(shared);
     this.#replicas = new Replicas(shared, (group) => this.#failover.campaignLater(group, 0));
-    this.#births = new Births(shared, this.#replicas, this.#failover, (group) => this.#born(group));
+    this.#births = new Births(shared, this.#replicas, this.#failover, (group) => this.#inbox.onBorn(group));
     const onWriteError = (error: Error): void => shared.fatal(error);
     this.#receiver = new SnapshotReceiver({
       engine,
@@ -76,6 +64,12 @@ export class Host implements GroupHost {
       limits,
       boot,
       finished: (group, to, ok) => this.#snapshotFinished(group, to, ok),
+    });
+    this.#inbox = new Inbox(shared, {
+      replicas: this.#replicas,
+      failover: this.#failover,
+      sender: this.#sender,
+      receiver: this.#receiver,
     });
     this.#turns = new TurnLoop(shared, {
       takeInputs: () => this.#takeInputs(),
@@ -108,10 +102,7 @@ export class Host implements GroupHost {
     this.#shared.lastSyncMs = nowMs;
     this.#lastTickMs = nowMs;
     this.#replicas.openStored();
-    transport.handle("raft", (from, body) => this.#receive(from, body));
-    transport.handle("bulk", (from, body) => this.#receiveBulk(from, body));
-    transport.onHeartbeat((from, body) => this.#receiveBeat(from, body));
-    transport.onEvent((event) => this.#onTransportEvent(event));
+    this.#inbox.open();
     transport.onBurstEnd(() => this.#turns.run());
     this.#armTick();
     this.#turns.schedule();
@@ -144,7 +135,7 @@ export class Host implements GroupHost {
   #forgetAll(): void {
     this.#shared.groups.clear();
     this.#shared.awake.clear();
-    this.#inbox = [];
+    this.#inbox.clear();
   }
 
   /** Gives leaderships away from now on, and campaigns only where no other live voter can (R35). */
@@ -277,56 +268,7 @@ export class Host implements GroupHost {
 
   get #hasInputs(): boolean {
     const { anyWaiting } = this.#replicas;
-    return this.#inbox.length > 0 || this.#tickDue || anyWaiting || this.#failover.campaignsDue;
-  }
-
-  #receive(sender: Sender, body: Uint8Array): void {
-    const node = nodeOf(sender.address);
-    if (this.#shared.stopped || node === undefined) return;
-    for (const received of decodeMessages(body)) this.#inbox.push({ sender, node, ...received });
-    this.#turns.schedule();
-  }
-
-  #receiveBeat(sender: Sender, body: Uint8Array): void {
-    const node = nodeOf(sender.address);
-    if (node !== undefined) this.#shared.liveness.onBeat(node, decodeBeat(body));
-  }
-
-  #receiveBulk(sender: Sender, body: Uint8Array): void {
-    const node = nodeOf(sender.address);
-    if (this.#shared.stopped || node === undefined) return;
-    const bulk = decodeBulk(body);
-    if (bulk.kind !== "chunk") return this.#sender.onMessage(bulk);
-    const group = this.#replicas.forMessage(bulk.group, bulk.from, bulk.to, node, "snapshot");
-    if (group === undefined) return;
-    const message = this.#receiver.onChunk(group, node, bulk, this.#shared.nowMs());
-    if (message === undefined) return;
-    this.#inbox.push({ sender, node, group: bulk.group, message, sleep: "none" });
-    this.#turns.schedule();
-  }
-
-  #onTransportEvent(event: TransportEvent): void {
-    if (this.#shared.stopped || event.kind === "disconnected") return;
-    if (event.kind === "connected") return this.#probe(() => true);
-    if (event.kind === "peer_reconnected") return this.#probe((node) => node === nodeOf(event.address));
-    if (event.kind === "peer_absent") {
-      const lost = this.#shared.liveness.absent(event.address);
-      if (lost !== undefined) this.#failover.nodeLost(lost, "absent");
-      return;
-    }
-    const node = nodeOf(event.peer.address);
-    if (node !== undefined) this.#failover.nodeRestarted(node, event.peer.boot);
-  }
-
-  /** Every reconnect, our own or a peer's, counts as loss: what was under way is probed for again. */
-  #probe(isHit: (node: NodeId | undefined) => boolean): void {
-    for (const group of this.#shared.awake) {
-      if (group.core.role !== "leader") continue;
-      for (const id of group.members()) {
-        if (id !== group.replica && isHit(group.nodeOf(id)))
-          group.core.step({ kind: "reportUnreachable", id });
-      }
-    }
+    return !this.#inbox.isEmpty || this.#tickDue || anyWaiting || this.#failover.campaignsDue;
   }
 
   #snapshotFinished(group: Group, to: ReplicaId, ok: boolean): void {
@@ -336,38 +278,10 @@ export class Host implements GroupHost {
   }
 
   #takeInputs(): void {
-    const inbox = this.#inbox;
-    this.#inbox = [];
-    for (const incoming of inbox) this.#step(incoming);
+    this.#inbox.stepAll();
     // R15: judged only now that what waited in the sockets has been stepped.
     if (this.#tickDue) this.#tick();
     if (this.#failover.campaignsDue) this.#failover.runCampaigns();
-  }
-
-  #step(incoming: Incoming): void {
-    const { sender, node, group: id, message, sleep } = incoming;
-    const shared = this.#shared;
-    const group = this.#replicas.forMessage(id, message.from, message.to, node, message.kind);
-    if (group === undefined || group.installing) {
-      // Nobody will take what is staged.
-      if (message.kind === "snapshot" && group === undefined) this.#receiver.discard(id);
-      if (group === undefined) this.#earlyVotes.keep(incoming, shared.nowMs());
-      return;
-    }
-    if (group.farewells.size > 0) onFarewellAnswer(shared, group, message);
-    wakeForMessage(shared, group, message, sleep);
-    group.core.step({ kind: "message", message, nowMs: shared.nowMs() });
-    const { leader, term } = group.core;
-    if (leader === message.from && term === message.term) group.leaderBoot = sender.boot;
-    // Refused by the core: its log is ahead of the snapshot already.
-    if (message.kind === "snapshot" && !group.core.hasPendingSnapshot) this.#receiver.unwanted(id);
-    if (sleep === "ask") sleepIfAgreed(shared, group, message);
-    shared.markDirty(group);
-  }
-
-  /** A split's child is open here. */
-  #born({ group, replica }: Group): void {
-    this.#inbox.push(...this.#earlyVotes.take(group, replica, this.#shared.nowMs()));
   }
 
   // ---- What time brings

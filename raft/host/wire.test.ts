@@ -36,7 +36,7 @@ const message = fc.record(
     rejectHint: count,
     context: fc.string(),
     transfer: fc.constant(true),
-    sentAtMs: fc.double({ noNaN: true, noDefaultInfinity: true }),
+    sentAtMs: fc.double({ min: 0, noNaN: true, noDefaultInfinity: true }),
   },
   { requiredKeys: ["kind", "from", "to", "term"] },
 ) as fc.Arbitrary<Message>;
