@@ -3,7 +3,7 @@ import { Dev, devPorts } from "./support/dev.ts";
 import { tell } from "./support/figures.ts";
 import { Load } from "./support/load.ts";
 import { killAll } from "./support/processes.ts";
-import { testScope } from "./support/scope.ts";
+import { testScope } from "./support/test-scope.ts";
 import { until } from "./support/wait.ts";
 
 const scope = testScope();

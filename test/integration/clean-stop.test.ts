@@ -7,7 +7,7 @@ import { Dev, devPorts } from "./support/dev.ts";
 import { spread, tell } from "./support/figures.ts";
 import { header, textOf } from "./support/http.ts";
 import { Load } from "./support/load.ts";
-import { testScope } from "./support/scope.ts";
+import { testScope } from "./support/test-scope.ts";
 import { until } from "./support/wait.ts";
 
 const scope = testScope();

@@ -10,7 +10,7 @@ import { tell } from "./support/figures.ts";
 import { textOf } from "./support/http.ts";
 import { isFree } from "./support/ports.ts";
 import { isAlive } from "./support/processes.ts";
-import { testScope } from "./support/scope.ts";
+import { testScope } from "./support/test-scope.ts";
 
 const scope = testScope();
 

@@ -5,7 +5,7 @@ import { spread, tell } from "./support/figures.ts";
 import { header } from "./support/http.ts";
 import { Load } from "./support/load.ts";
 import { keyPerShard, Probes } from "./support/probes.ts";
-import { testScope } from "./support/scope.ts";
+import { testScope } from "./support/test-scope.ts";
 import { until } from "./support/wait.ts";
 
 const scope = testScope();

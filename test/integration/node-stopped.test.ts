@@ -4,7 +4,7 @@ import { Cluster } from "./support/cluster.ts";
 import { spread, tell } from "./support/figures.ts";
 import { isFine, Load } from "./support/load.ts";
 import { keyPerShard, Probes } from "./support/probes.ts";
-import { testScope } from "./support/scope.ts";
+import { testScope } from "./support/test-scope.ts";
 import { until } from "./support/wait.ts";
 
 const scope = testScope();

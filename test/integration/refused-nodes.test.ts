@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { Cluster, type Member } from "./support/cluster.ts";
 import { textOf } from "./support/http.ts";
-import { testScope } from "./support/scope.ts";
+import { testScope } from "./support/test-scope.ts";
 
 const scope = testScope();
 

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { Cluster, type Member } from "./support/cluster.ts";
 import { tell } from "./support/figures.ts";
 import { header, revisionOf } from "./support/http.ts";
-import { testScope } from "./support/scope.ts";
+import { testScope } from "./support/test-scope.ts";
 import { until } from "./support/wait.ts";
 
 const scope = testScope();

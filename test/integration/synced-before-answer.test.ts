@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { Cluster, type Member } from "./support/cluster.ts";
 import { tell } from "./support/figures.ts";
-import { testScope } from "./support/scope.ts";
+import { testScope } from "./support/test-scope.ts";
 import { until } from "./support/wait.ts";
 
 const scope = testScope();

@@ -27,6 +27,8 @@ export class Member {
   readonly logPath: string;
   readonly #command: readonly string[];
   #process: OwnProcess | undefined;
+  /** The process now or last there: told to end, or meant to run. */
+  #told = false;
 
   constructor(name: string, port: number, logPath: string, command: readonly string[]) {
     this.name = name;
@@ -46,18 +48,28 @@ export class Member {
 
   start(): OwnProcess {
     if (this.running) return this.process;
+    this.#told = false;
     this.#process = new OwnProcess({ command: this.#command, logPath: this.logPath, stopPipe: true });
     return this.#process;
   }
 
   async kill(): Promise<void> {
+    this.#told = true;
     if (this.running) await this.process.kill();
   }
 
   /** SIGTERM: with hand-over. Resolves once it is gone. */
   async terminate(): Promise<Exit> {
+    this.#told = true;
     this.process.signal("SIGTERM");
     return await this.process.exited;
+  }
+
+  /** Why it does not run, when nobody has ended it. */
+  get surprise(): string | undefined {
+    if (this.#process === undefined || this.running || this.#told) return undefined;
+    const { code, signal } = this.#process.exit ?? { code: null, signal: null };
+    return `${this.name} ended by itself (${signal ?? code}): ${lastLines(this.logPath)}`;
   }
 
   /** Joined, routes loaded, its groups have leaders. */
@@ -188,11 +200,14 @@ export class Cluster {
     await Promise.all([...this.members.map((member) => member.kill()), this.nats.kill()]);
   }
 
+  /** @throws Error when a node or router had ended by itself */
   async end(): Promise<void> {
     const all = [...this.members, ...this.#routers];
+    const surprises = all.flatMap(({ surprise }) => (surprise === undefined ? [] : [surprise]));
     for (const { client } of all) client.close();
     await Promise.all(all.map((member) => member.kill()));
     await this.nats.stop();
+    if (surprises.length > 0) throw new Error(surprises.join("\n"));
   }
 }
 

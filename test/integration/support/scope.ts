@@ -1,7 +1,6 @@
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { afterEach, type TestContext } from "vitest";
 import { killAll, processesNaming } from "./processes.ts";
 import { reportFolder } from "./root.ts";
 
@@ -38,16 +37,6 @@ export class Scope {
     }
     if (errors.length > 0) throw new AggregateError(errors, "the test's parts did not end well");
   }
-}
-
-/** A scope that ends with each test of this file. */
-export function testScope(): Scope {
-  const scope = new Scope();
-  afterEach(async ({ task }: TestContext) => {
-    const failed = task.result?.state === "fail";
-    await scope.end(failed ? task.name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 60) : undefined);
-  });
-  return scope;
 }
 
 function saveLogs(folder: string, name: string): void {
