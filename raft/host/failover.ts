@@ -1,4 +1,5 @@
 import type { BootId, NodeId } from "#proto";
+import { isQuorum } from "#raft/core";
 import type { Group } from "./group.ts";
 import { campaignRank } from "./rank.ts";
 import type { Shared } from "./shared.ts";
@@ -44,7 +45,18 @@ export class Failover {
       // Merely silent and awake: the group's own election timers judge that.
       if (why === "absent" || group.quiesced) this.#forgetAndCampaign(group);
     }
+    this.#wakeCutOff();
     this.#shared.schedule();
+  }
+
+  /** Leaders that sleep without a live quorum are deposed already, or should be: awake, they notice. */
+  #wakeCutOff(): void {
+    for (const group of this.#shared.groups.values()) {
+      if (!group.quiesced || group.core.role !== "leader") continue;
+      const { voters, outgoing } = group.conf;
+      const isLive = (replica: number): boolean => this.#shared.isLive(group, replica);
+      if (!isQuorum(voters, outgoing, isLive)) this.#shared.wake(group);
+    }
   }
 
   /** A new process at a leader's node remembers no leadership: whoever slept on its word wakes (R20). */

@@ -21,6 +21,8 @@ interface SleepPlan {
 export function sleepIfIdle(shared: Shared, group: Group): void {
   // A heartbeat of this very tick would wake the followers again.
   if (group.core.role !== "leader" || group.core.hasReady()) return;
+  // Heard by a quorum just now: one that is cut off must find out awake, by check-quorum.
+  if (shared.nowMs() - group.core.confirmedMs > shared.timing.leaseMs) return;
   const plan = planSleep(group, (node) => shared.suspected(node));
   if (plan === undefined) return;
   const { core } = group;
