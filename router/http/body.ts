@@ -30,8 +30,10 @@ export interface BodyLimits {
   readonly inflightBytes: number;
 }
 
-export function valueTooLarge(limitBytes: number): Problem {
-  return new Problem("value_too_large", `values have at most ${limitBytes} bytes`, { close: true });
+export function tooLarge({ resource }: Exchange, limitBytes: number): Problem {
+  return resource?.kind === "admin"
+    ? new Problem("request_too_large", `bodies here have at most ${limitBytes} bytes`, { close: true })
+    : new Problem("value_too_large", `values have at most ${limitBytes} bytes`, { close: true });
 }
 
 export function noRoom(): Problem {
@@ -65,7 +67,7 @@ export function collectBody(
   const onData = (chunk: Buffer): void => {
     bytes += chunk.length;
     const { bodyBytes, inflightBytes } = limits();
-    if (bytes > bodyBytes) stop(valueTooLarge(bodyBytes));
+    if (bytes > bodyBytes) stop(tooLarge(exchange, bodyBytes));
     else if (bytes > exchange.reservedBytes && !budget.reserve(exchange, chunk.length, inflightBytes))
       stop(noRoom());
     else chunks.push(chunk);

@@ -7,7 +7,7 @@ export const errorTexts: Readonly<Record<Code, string>> = {
   key_empty: "A key has at least one byte. `/v1/kv/` and `/v1/kv` without `?key=` name none.",
   key_too_large: "Keys have at most 4,096 bytes, counted after percent-decoding.",
   bad_parameter:
-    "A query parameter, or a header that works as one, is unknown, given twice, or has a value that will not do. `detail` names it.",
+    "A query parameter, a header that works as one, a setting or a field of a JSON body is unknown, missing, given twice, or has a value that will not do. `detail` names it.",
   unauthenticated:
     "This server has a token file. Send `Authorization: Bearer TOKEN` with a token that stands in it (`KVORUM_TOKEN` for the command).",
   forbidden:
@@ -23,13 +23,16 @@ export const errorTexts: Readonly<Record<Code, string>> = {
   out_of_range: "The result would lie beyond ±(2^53 − 1).",
   idempotency_expired:
     "The record of this `Idempotency-Key` is no longer kept, so whether the request was applied cannot be told. It is never applied again under this id.",
-  conflict: "Something that exists is in the way; `detail` names it.",
-  blocked: "The work cannot begin. `blockers` says what would have to change first.",
+  conflict:
+    "Something that exists, or has changed since, is in the way; `detail` names it. A plan that no longer fits the cluster: make a new one.",
+  blocked:
+    "The work cannot begin, and nothing of it was begun. `blockers` says, by shard and node, what would have to change first.",
   compacted: "The history from that token on is no longer kept. Read the present state and go on from there.",
   precondition_failed:
     "`If-Match` or `If-None-Match` does not hold. `ETag` (and `revision`) tell the present revision; without them the key does not exist.",
   value_too_large: "Values have at most `max_value_bytes` (1 MiB unless set otherwise).",
-  request_too_large: "The request as a whole is too large: split it.",
+  request_too_large:
+    "The request as a whole is too large: split it. Bodies of the admin API have at most 64 KiB.",
   uri_too_long: "The request line has more than 64 KiB.",
   unsupported_media_type:
     "The body's type or encoding is not supported here. Values may have any `Content-Type` but no `Content-Encoding`.",
@@ -42,7 +45,7 @@ export const errorTexts: Readonly<Record<Code, string>> = {
   unavailable:
     "No leader or no quorum can be reached, or this node is stopping. Writes say by `outcome` whether they can still be applied; mostly they were never proposed. Try again, on another node too.",
   timeout:
-    "No answer came before the deadline (`?timeout=`). A write may have been applied, or may still be. Read the key, or make the write conditional before repeating it.",
+    "No answer came before the deadline (`?timeout=`). A write may have been applied, or may still be. Read the key, or make the write conditional before repeating it; a change of the cluster is safe to repeat under the same `Idempotency-Key`.",
   storage_full: "The disk of the shard's leader is nearly full; only deletes are taken.",
 };
 
@@ -57,7 +60,7 @@ export function errorsMarkdown(): string {
   );
   return `${[
     "# Errors",
-    "Every error is `application/problem+json` (RFC 9457) with these codes, which stay as they are: recognise errors by `code`, never by their text. The code is in the header `Kvorum-Code` too. On each failed data write `outcome` says `not_applied` (it was not, and never will be) or `unknown`.",
+    "Every error is `application/problem+json` (RFC 9457) with these codes, which stay as they are: recognise errors by `code`, never by their text. The code is in the header `Kvorum-Code` too. On each failed write `outcome` says `not_applied` (it was not, and never will be) or `unknown`.",
     ...sections,
   ].join("\n\n")}\n`;
 }

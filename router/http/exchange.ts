@@ -48,9 +48,13 @@ export class Exchange {
     return this.target.name === undefined ? undefined : resources[this.target.name];
   }
 
-  get isDataWrite(): boolean {
+  /** Of data or of the cluster: a failed one says what became of it. */
+  get isWrite(): boolean {
     const { method } = this.request;
-    return this.resource?.kind === "data" && method !== "GET" && method !== "HEAD" && method !== "OPTIONS";
+    const kind = this.resource?.kind;
+    return (
+      (kind === "data" || kind === "admin") && method !== "GET" && method !== "HEAD" && method !== "OPTIONS"
+    );
   }
 
   get ended(): boolean {
@@ -65,18 +69,37 @@ export class Exchange {
     if (this.#ended) return;
     this.#ended = true;
     const hasBody = status !== 204 && status !== 304;
-    headers.push("Kvorum-Request-Id", this.requestId);
     if (hasBody) {
       const length = typeof body === "string" ? Buffer.byteLength(body) : body.length;
       headers.push("Content-Length", String(length));
     }
+    this.#head(response, status, headers);
+    const sent = hasBody && this.request.method !== "HEAD" ? body : "";
+    if (bodyIsComing(this.request)) answerWhileBodyComes(this.request, response, sent);
+    else response.end(sent);
+    this.#count(status);
+  }
+
+  /** The head of an answer without an end; the caller writes on. @returns false: there was an answer already */
+  open(response: ServerResponse, status: number, headers: string[]): boolean {
+    if (this.#ended) return false;
+    this.#ended = true;
+    this.#head(response, status, headers);
+    response.flushHeaders();
+    this.#count(status);
+    return true;
+  }
+
+  #head(response: ServerResponse, status: number, headers: string[]): void {
+    headers.push("Kvorum-Request-Id", this.requestId);
     if (this.allowedOrigin !== undefined) this.#allowOrigin(headers, this.allowedOrigin);
     if (this.request.headers["kvorum-trace"] === "1") this.#time(headers);
     if (this.#closing || this.#options.closing) headers.push("Connection", "close");
     response.writeHead(status, headers);
-    const sent = hasBody && this.request.method !== "HEAD" ? body : "";
-    if (bodyIsComing(this.request)) answerWhileBodyComes(this.request, response, sent);
-    else response.end(sent);
+  }
+
+  /** Once an answer; of a stream, the time to its head. */
+  #count(status: number): void {
     const { metrics, budget } = this.#options;
     const ms = performance.now() - this.startMs;
     metrics.count(this.target.name ?? "none", this.request.method ?? "", status, ms);
@@ -108,9 +131,9 @@ export class Exchange {
     this.answer(response, errorCodes[code].status, headers, body);
   }
 
-  /** On failed data writes only; what was refused before it reached the router was not applied. */
+  /** On failed writes only; what was refused before it reached the router was not applied. */
   #outcomeOf(problem: Problem): Outcome | undefined {
-    if (!this.isDataWrite) return undefined;
+    if (!this.isWrite) return undefined;
     return problem.more.outcome ?? (problem.code === "internal" ? "unknown" : "not_applied");
   }
 
@@ -135,6 +158,7 @@ export class Exchange {
 const exposedHeaders = [
   "ETag",
   "Date",
+  "Location",
   "Retry-After",
   "Server-Timing",
   "Kvorum-Code",

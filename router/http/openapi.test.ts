@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { type Code, errorCodes } from "#proto";
+import { changeOf, changes } from "./changes.ts";
 import { errorsMarkdown, errorsPage, errorTexts } from "./error-texts.ts";
 import { openApi } from "./openapi.ts";
-import { type Resource, resources } from "./routes.ts";
+import { type Resource, type ResourceName, resources } from "./routes.ts";
 
 interface Parameter {
   readonly name: string;
@@ -94,5 +95,32 @@ describe("error codes", () => {
   it("every code has its text, and an anchor on the page that problems link to", () => {
     expect(Object.keys(errorTexts).sort()).toEqual([...codes].sort());
     for (const code of codes) expect(errorsPage()).toContain(`id="${code}"`);
+  });
+});
+
+describe("changes of the cluster", () => {
+  it("each that is registered is described on both sides", () => {
+    for (const [name, { kind, methods }] of Object.entries(resources)) {
+      if (kind !== "admin") continue;
+      for (const method of methods.filter((each) => each !== "GET" && each !== "HEAD")) {
+        expect(changeOf(method, name as ResourceName), `${method} ${name}`).toBeDefined();
+      }
+      const path = paths[resources[name as ResourceName].path]!;
+      for (const [method, operation] of operationsOf(path)) {
+        expect((operation as unknown as { summary?: string }).summary, `${method} ${name}`).toBeTruthy();
+      }
+    }
+    for (const change of Object.keys(changes)) {
+      const [method = "", name = ""] = change.split(" ");
+      expect(resources[name as ResourceName].methods).toContain(method);
+    }
+  });
+
+  it("their bodies are described field by field", () => {
+    const move = paths["/v1/admin/shards/{id}/move"]!["post"] as { requestBody: unknown };
+    expect(move.requestBody).toMatchObject({
+      required: true,
+      content: { "application/json": { schema: { required: ["from", "to"], additionalProperties: false } } },
+    });
   });
 });

@@ -74,6 +74,11 @@ export class Query {
     return fits ? number : fail(name, `it must be a whole number from ${min} to ${max}`);
   }
 
+  /** `true` or `false`; absent: false. @throws Problem bad_parameter */
+  truth(name: string): boolean {
+    return this.choice(name, ["true", "false"]) === "true";
+  }
+
   /** Such as `500ms` or `30s`, in ms. @throws Problem bad_parameter */
   durationMs(name: string, minMs: number, maxMs: number): number | undefined {
     const value = this.text(name);

@@ -5,9 +5,9 @@
 export interface Resource {
   readonly path: string;
   readonly methods: readonly string[];
-  /** data: failed writes carry an outcome; reading needs a token of `read`, writing one of `write`. */
+  /** Reading needs a token of `read`, writing data one of `write`, all other changes one of `admin`. */
   readonly kind: "data" | "admin" | "open" | "page";
-  /** Parameters in the query. */
+  /** Parameters in the query, of all methods together. */
   readonly parameters: readonly string[];
 }
 
@@ -19,11 +19,28 @@ export type ResourceName =
   | "cluster"
   | "nodes"
   | "node"
+  | "nodeDrain"
+  | "nodeUndrain"
+  | "nodeDecommission"
+  | "nodeRecommission"
   | "shards"
   | "shard"
+  | "shardSplit"
+  | "shardMerge"
+  | "shardTransferLeader"
+  | "shardMove"
+  | "shardScatter"
+  | "shardEvents"
   | "locate"
-  | "keyspaces"
+  | "why"
+  | "rebalance"
+  | "operations"
+  | "operation"
   | "config"
+  | "keyspaces"
+  | "keyspace"
+  | "snapshot"
+  | "events"
   | "healthz"
   | "readyz"
   | "metrics"
@@ -34,6 +51,11 @@ export type ResourceName =
 const dataMethods = ["GET", "HEAD", "PUT", "DELETE"];
 const dataParameters = ["consistency", "max_staleness", "min_revision", "timeout"];
 const reading = ["GET", "HEAD"];
+const posting = ["POST"];
+
+function admin(path: string, methods: readonly string[], parameters: readonly string[] = []): Resource {
+  return { path: `/v1/admin/${path}`, methods, kind: "admin", parameters: [...parameters, "timeout"] };
+}
 
 export const resources: Readonly<Record<ResourceName, Resource>> = {
   key: { path: "/v1/kv/{key}", methods: dataMethods, kind: "data", parameters: dataParameters },
@@ -50,34 +72,31 @@ export const resources: Readonly<Record<ResourceName, Resource>> = {
     kind: "data",
     parameters: ["key", ...dataParameters],
   },
-  cluster: { path: "/v1/admin/cluster", methods: reading, kind: "admin", parameters: ["timeout"] },
-  nodes: {
-    path: "/v1/admin/nodes",
-    methods: reading,
-    kind: "admin",
-    parameters: ["timeout"],
-  },
-  node: { path: "/v1/admin/nodes/{name}", methods: reading, kind: "admin", parameters: ["timeout"] },
-  shards: {
-    path: "/v1/admin/shards",
-    methods: reading,
-    kind: "admin",
-    parameters: ["node", "keyspace", "state", "limit", "cursor", "timeout"],
-  },
-  shard: { path: "/v1/admin/shards/{id}", methods: reading, kind: "admin", parameters: ["timeout"] },
-  locate: {
-    path: "/v1/admin/locate",
-    methods: reading,
-    kind: "admin",
-    parameters: ["key", "keyspace", "timeout"],
-  },
-  keyspaces: {
-    path: "/v1/admin/keyspaces",
-    methods: reading,
-    kind: "admin",
-    parameters: ["timeout"],
-  },
-  config: { path: "/v1/admin/config", methods: reading, kind: "admin", parameters: ["timeout"] },
+  cluster: admin("cluster", reading),
+  nodes: admin("nodes", reading),
+  node: admin("nodes/{name}", [...reading, "PATCH", "DELETE"], ["force", "wait"]),
+  nodeDrain: admin("nodes/{name}/drain", posting, ["wait"]),
+  nodeUndrain: admin("nodes/{name}/undrain", posting, ["wait"]),
+  nodeDecommission: admin("nodes/{name}/decommission", posting, ["dry_run", "wait"]),
+  nodeRecommission: admin("nodes/{name}/recommission", posting, ["wait"]),
+  shards: admin("shards", reading, ["node", "keyspace", "state", "limit", "cursor"]),
+  shard: admin("shards/{id}", reading),
+  shardSplit: admin("shards/{id}/split", posting, ["wait"]),
+  shardMerge: admin("shards/{id}/merge", posting, ["wait"]),
+  shardTransferLeader: admin("shards/{id}/transfer-leader", posting, ["wait"]),
+  shardMove: admin("shards/{id}/move", posting, ["wait"]),
+  shardScatter: admin("shards/{id}/scatter", posting, ["wait"]),
+  shardEvents: admin("shards/{id}/events", reading, ["since"]),
+  locate: admin("locate", reading, ["key", "keyspace"]),
+  why: admin("why", reading, ["key", "keyspace"]),
+  rebalance: admin("rebalance", posting, ["dry_run", "wait"]),
+  operations: admin("operations", reading, ["state"]),
+  operation: admin("operations/{id}", [...reading, "DELETE"]),
+  config: admin("config", [...reading, "PATCH"]),
+  keyspaces: admin("keyspaces", [...reading, "POST"]),
+  keyspace: admin("keyspaces/{name}", ["DELETE"], ["wait"]),
+  snapshot: admin("snapshot", posting, ["shard"]),
+  events: admin("events", reading, ["since"]),
   healthz: { path: "/healthz", methods: reading, kind: "open", parameters: [] },
   readyz: { path: "/readyz", methods: reading, kind: "open", parameters: [] },
   metrics: { path: "/metrics", methods: reading, kind: "page", parameters: [] },
@@ -138,8 +157,31 @@ function findPattern(path: string): {
     if (key === "") return { name: "keyOfKeyspaceInQuery", captured: { keyspace } };
     return { name: "keyOfKeyspace", captured: { keyspace, key } };
   }
-  const one = /^\/v1\/admin\/(nodes|shards)\/([^/]+)$/.exec(path);
-  if (one?.[1] === "nodes") return { name: "node", captured: { name: one[2] ?? "" } };
-  if (one?.[1] === "shards") return { name: "shard", captured: { id: one[2] ?? "" } };
+  const segments = path.split("/");
+  for (const { name, parts } of patterns) {
+    const captured = capture(parts, segments);
+    if (captured !== undefined) return { name, captured };
+  }
   return { name: undefined, captured: none };
+}
+
+const patterns: readonly { readonly name: ResourceName; readonly parts: readonly string[] }[] = names
+  .filter((name) => resources[name].kind === "admin" && resources[name].path.includes("{"))
+  .map((name) => ({ name, parts: resources[name].path.split("/") }));
+
+/** @returns undefined when they do not fit; a segment that is captured is never empty */
+function capture(
+  parts: readonly string[],
+  segments: readonly string[],
+): Readonly<Record<string, string>> | undefined {
+  if (parts.length !== segments.length) return undefined;
+  const captured: Record<string, string> = {};
+  for (const [i, part] of parts.entries()) {
+    const segment = segments[i] ?? "";
+    if (part.startsWith("{")) {
+      if (segment === "") return undefined;
+      captured[part.slice(1, -1)] = segment;
+    } else if (part !== segment) return undefined;
+  }
+  return captured;
 }

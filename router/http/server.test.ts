@@ -490,7 +490,7 @@ describe("bad input", () => {
     expect(answer.headers["kvorum-served-by"]).toBe("n1");
     if (detail !== undefined) expect(answer.json().detail).toContain(detail);
     if (headers !== undefined) expect(answer.headers).toMatchObject(headers);
-    const isWrite = method !== "GET" && /^\/v1\/(kv|ks)\b/.test(String(request.url));
+    const isWrite = method !== "GET" && /^\/v1\/(kv|ks|admin)\b/.test(String(request.url));
     expect(answer.json().outcome).toBe(isWrite ? "not_applied" : undefined);
     expect([...made.writes, ...made.reads]).toEqual([]);
   });

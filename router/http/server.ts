@@ -6,10 +6,11 @@ import type { RouteCache, Router } from "#router/routing";
 import type { Logger, Random } from "#runtime";
 import { authenticate, type TokenRule } from "./access.ts";
 import { AdminHandlers, demandJson } from "./admin.ts";
-import { BodyBudget, collectBody, noRoom, valueTooLarge } from "./body.ts";
+import { BodyBudget, type BodyLimits, collectBody, noRoom, tooLarge } from "./body.ts";
 import { DataHandlers } from "./data.ts";
 import { docsPage, errorsPage } from "./error-texts.ts";
 import { Exchange, type ExchangeOptions } from "./exchange.ts";
+import { jsonBytesMax } from "./json-body.ts";
 import { counterSamples, HttpMetrics, type Sample } from "./metrics.ts";
 import { openApi } from "./openapi.ts";
 import { OriginGuard, type OriginRules } from "./origin.ts";
@@ -105,6 +106,7 @@ export class HttpServer {
   /** From now on requests get `503`, but for /healthz; those under way go on. */
   drain(): void {
     this.#shared.closing = true;
+    this.#admin.close();
   }
 
   /** Stops listening and waits for what is under way, at most `graceMs`; then connections are cut. */
@@ -137,8 +139,9 @@ export class HttpServer {
     app.server.maxConnections = connectionsMax;
     app.removeAllContentTypeParsers();
     app.addContentTypeParser("*", (request, payload, done) => {
-      const limits = () => this.#bodyLimits();
-      collectBody(payload as IncomingMessage, mustHave(request.raw), this.#budget, limits, done);
+      const exchange = mustHave(request.raw);
+      const limits = () => this.#bodyLimits(exchange);
+      collectBody(payload as IncomingMessage, exchange, this.#budget, limits, done);
     });
     app.addHook("onRequest", (request, reply, done) => {
       const exchange = mustHave(request.raw);
@@ -182,8 +185,7 @@ export class HttpServer {
         on(name, reading, (exchange, response) => this.#data.get(exchange, response));
         on(name, ["PUT"], (exchange, response, body) => this.#data.put(exchange, response, body));
         on(name, ["DELETE"], (exchange, response) => this.#data.delete(exchange, response));
-      } else if (kind === "admin")
-        on(name, reading, (exchange, response) => this.#admin.get(exchange, response));
+      } else if (kind === "admin") this.#registerAdmin(on, name);
     }
     on("healthz", reading, (exchange, response) => {
       plain(exchange);
@@ -198,6 +200,18 @@ export class HttpServer {
     });
     on("docs", reading, (exchange, response) => page(exchange, response, docsPage(this.#options.version)));
     on("docsErrors", reading, (exchange, response) => page(exchange, response, errorsPage()));
+  }
+
+  #registerAdmin(
+    on: (name: ResourceName, methods: readonly string[], handler: Handler) => void,
+    name: ResourceName,
+  ): void {
+    const { methods }: Resource = resources[name];
+    const looking = methods.filter((method) => ["GET", "HEAD"].includes(method));
+    if (looking.length > 0) on(name, looking, (exchange, response) => this.#admin.get(exchange, response));
+    const changing = methods.filter((method) => !looking.includes(method));
+    if (changing.length === 0) return;
+    on(name, changing, (exchange, response, body) => this.#admin.change(exchange, response, body));
   }
 
   /** The first that is seen of a request. @returns the internal name under which fastify finds the handler */
@@ -234,14 +248,15 @@ export class HttpServer {
   #checkLength(exchange: Exchange, contentLength: string | undefined): void {
     const bytes = Number(contentLength ?? 0);
     if (bytes === 0) return;
-    const { bodyBytes, inflightBytes } = this.#bodyLimits();
-    if (bytes > bodyBytes) throw closing(valueTooLarge(bodyBytes), bytes);
+    const { bodyBytes, inflightBytes } = this.#bodyLimits(exchange);
+    if (bytes > bodyBytes) throw closing(tooLarge(exchange, bodyBytes), bytes);
     if (!this.#budget.reserve(exchange, bytes, inflightBytes)) throw closing(noRoom(), bytes);
   }
 
-  #bodyLimits(): { bodyBytes: number; inflightBytes: number } {
+  #bodyLimits({ resource }: Exchange): BodyLimits {
     const { maxValueBytes, maxInflightBytes } = this.#options.limits();
-    return { bodyBytes: maxValueBytes, inflightBytes: maxInflightBytes };
+    const bodyBytes = resource?.kind === "admin" ? jsonBytesMax : maxValueBytes;
+    return { bodyBytes, inflightBytes: maxInflightBytes };
   }
 
   #handle(exchange: Exchange, response: ServerResponse, body: unknown, handler: Handler): void {
@@ -314,6 +329,7 @@ export class HttpServer {
       ...counterSamples("routes", cache.stats),
       gauge("kvorum_router_inflight_requests", "Requests under way in the router", router.inFlight),
       gauge("kvorum_router_inflight_bytes", "Keys and values of requests under way", router.inFlightBytes),
+      gauge("kvorum_http_event_stream_requests", "Event streams that are open", this.#admin.streams),
       gauge("kvorum_http_body_bytes", "Bodies being read or carried out", this.#budget.usedBytes),
       ...collect(),
     ];
