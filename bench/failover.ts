@@ -35,7 +35,8 @@ export interface FailoverResult {
   readonly readsBehind: number;
 }
 
-const clients = 32;
+/** With the rest at most 800 requests a second: load, not overload. */
+const clients = 16;
 const restMs = 20;
 /** Longer than a request's own time limit in Kvorum. */
 const timeoutMs = 6000;
