@@ -141,6 +141,8 @@ export class Host implements GroupHost {
   /** Gives leaderships away from now on, and campaigns only where no other live voter can (R35). */
   drain(): void {
     this.#failover.draining = true;
+    // Told at once, or placement's next orders would give it leaderships back.
+    this.#refreshPeers();
     this.#handOver();
   }
 
@@ -342,6 +344,7 @@ export class Host implements GroupHost {
     if (this.#shared.stopped || this.#shared.writeIsSlow()) return undefined;
     const { clock } = this.#shared.options;
     const sinceSyncMs = this.#shared.nowMs() - this.#shared.lastSyncMs;
-    return encodeBeat({ wallMicros: clock.wallMicros(), sinceSyncMs });
+    const { draining } = this.#failover;
+    return encodeBeat({ wallMicros: clock.wallMicros(), sinceSyncMs, draining });
   }
 }

@@ -8,16 +8,18 @@ export interface Beat {
   readonly wallMicros: number;
   /** Time since its last completed sync, ms (R8). */
   readonly sinceSyncMs: number;
+  /** It is giving its leaderships away, perhaps to stop at once: nobody should give it one (R35). */
+  readonly draining: boolean;
 }
 
 export function encodeBeat(beat: Beat): Uint8Array {
-  return encode([beat.wallMicros, beat.sinceSyncMs]);
+  return encode([beat.wallMicros, beat.sinceSyncMs, beat.draining]);
 }
 
 /** @throws ProtocolError */
 export function decodeBeat(body: Uint8Array): Beat {
   const f = FieldReader.of(body, "heartbeat");
-  return { wallMicros: f.integer(), sinceSyncMs: f.number() };
+  return { wallMicros: f.integer(), sinceSyncMs: f.number(), draining: f.boolean() };
 }
 
 /**
@@ -67,6 +69,10 @@ export class Liveness {
 
   onBeat(node: NodeId, beat: Beat): void {
     this.#beats.set(node, { ...beat, atMs: this.#clock.nowMs() });
+  }
+
+  isDraining(node: NodeId): boolean {
+    return this.#beats.get(node)?.draining === true;
   }
 
   isSuspected(node: NodeId): boolean {

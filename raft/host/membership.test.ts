@@ -156,6 +156,18 @@ describe("a draining node (R35)", () => {
     }
     expect(h.host(drained).leadersToHandOver).toBe(0);
   });
+
+  it("is no transfer target: a leader told to hand over to it goes on taking writes", () => {
+    const h = started();
+    const leader = h.leaderOf(1) ?? 0;
+    const drained = three.find((id) => id !== leader) ?? 0;
+    h.host(drained).drain();
+    h.run(50);
+    h.crash(drained);
+    h.host(leader).transferLeader(1, drained);
+    expect(h.put(1, "meanwhile")).toBe("applied");
+    expect(h.leaderOf(1)).toBe(leader);
+  });
 });
 
 describe("sleep (R20)", () => {

@@ -177,7 +177,7 @@ describe("whatever bytes come", () => {
 
 describe("rows and beats", () => {
   it("come out as they went in", () => {
-    const beat = { wallMicros: 1_700_000_000_000_000, sinceSyncMs: 1.5 };
+    const beat = { wallMicros: 1_700_000_000_000_000, sinceSyncMs: 1.5, draining: true };
     expect(decodeBeat(encodeBeat(beat))).toEqual(beat);
     expect(readEntry(5, new Uint8Array([1, 0, 0, 0, 0, 1, 2, 9]))).toMatchObject({
       index: 5,
