@@ -6,6 +6,11 @@ export interface Io {
   out(text: string | Uint8Array): void;
   err(text: string): void;
   readonly outIsTerminal: boolean;
+  /** Progress is drawn there, so that stdout holds results only. */
+  readonly errIsTerminal: boolean;
+  /** Columns of that terminal. */
+  readonly errColumns: number;
+  sleep(ms: number): Promise<void>;
   /** All of stdin. */
   readInput(): Promise<Uint8Array>;
   readFile(path: string): Promise<Uint8Array>;
@@ -32,6 +37,8 @@ export interface Command {
   readonly summary: string;
   /** Positional arguments as help texts write them: `<key>` is needed, `[value]` is not. */
   readonly args: readonly string[];
+  /** What the first argument may be, where it says what to do. */
+  readonly actions?: readonly string[];
   /** Takes `-- CMD…`. */
   readonly passes: boolean;
   readonly settings: readonly Setting<unknown>[];

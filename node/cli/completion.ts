@@ -15,12 +15,13 @@ export const completion: Run = ({ args, io, commands }) => {
   return Promise.resolve(exitCodes.ok);
 };
 
-function flagsOf(command: Command): readonly string[] {
-  return command.settings.map(({ flag }) => `--${flag}`);
+/** Flags, and actions where there are any. */
+function wordsOf(command: Command): readonly string[] {
+  return [...(command.actions ?? []), ...command.settings.map(({ flag }) => `--${flag}`)];
 }
 
 function bash(commands: Commands): string {
-  const cases = commands.map((command) => `    ${command.name}) words="${flagsOf(command).join(" ")}" ;;`);
+  const cases = commands.map((command) => `    ${command.name}) words="${wordsOf(command).join(" ")}" ;;`);
   const names = commands.map(({ name }) => name).join(" ");
   return `_kvorum() {
   local words
@@ -36,7 +37,7 @@ complete -o default -F _kvorum kvorum
 }
 
 function zsh(commands: Commands): string {
-  const cases = commands.map((command) => `    ${command.name}) compadd -- ${flagsOf(command).join(" ")} ;;`);
+  const cases = commands.map((command) => `    ${command.name}) compadd -- ${wordsOf(command).join(" ")} ;;`);
   const names = commands.map(
     ({ name, summary }) => `'${name}:${summary.replaceAll("'", "").replaceAll(":", "\\:")}'`,
   );
@@ -56,6 +57,9 @@ function fish(commands: Commands): string {
   const quoted = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
   const lines = commands.flatMap((command) => [
     `complete -c kvorum -f -n __fish_use_subcommand -a ${command.name} -d ${quoted(command.summary)}`,
+    ...(command.actions ?? []).map(
+      (action) => `complete -c kvorum -f -n '__fish_seen_subcommand_from ${command.name}' -a ${action}`,
+    ),
     ...command.settings.map((setting) => {
       const choices = setting.choices === undefined ? "" : ` -x -a ${quoted(setting.choices.join(" "))}`;
       const takes = setting.value !== undefined && setting.choices === undefined ? " -r" : "";

@@ -14,6 +14,8 @@ export interface Request {
   readonly query?: Readonly<Record<string, string>>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
+  /** Carries an id under which it is applied at most once: where one address is silent the next is tried. */
+  readonly repeatable?: boolean;
 }
 
 /** The cluster behind `--url`: each address is tried in turn, as long as that cannot do anything twice. */
@@ -30,7 +32,9 @@ export function openApi(values: Values): Api {
   const timeoutMs = values.get(timeout);
   const call = async (request: Request): Promise<HttpReply> => {
     const writes = request.method !== "GET";
+    const repeatable = !writes || request.repeatable === true;
     let failure = new CommandError(exitCodes.unavailable, "no URL given");
+    let doubt: CommandError | undefined;
     for (const base of urls) {
       const target = urlOf(base, request, timeoutMs);
       const attempt = await send(target, request, bearer, (timeoutMs ?? defaultTimeoutMs) + answerGraceMs);
@@ -38,13 +42,18 @@ export function openApi(values: Values): Api {
         if (attempt.status < 400) return attempt;
         failure = refusal(attempt, writes);
       } else failure = attempt;
+      if (failure.exitCode === exitCodes.unknown) doubt ??= failure;
       // Anything but "not there, nothing done" is an answer, or must not be tried a second time.
-      if (failure.exitCode !== exitCodes.unavailable && (writes || failure.exitCode !== exitCodes.unknown))
+      if (
+        failure.exitCode !== exitCodes.unavailable &&
+        (!repeatable || failure.exitCode !== exitCodes.unknown)
+      )
         break;
     }
     if (!writes && failure.exitCode === exitCodes.unknown)
       throw new CommandError(exitCodes.unavailable, failure.message);
-    throw failure;
+    // What a later address refuses does not tell what became of it at an earlier one.
+    throw writes ? (doubt ?? failure) : failure;
   };
   return {
     call,

@@ -31,6 +31,7 @@ export interface Problem {
   readonly title?: string;
   readonly outcome?: string;
   readonly request_id?: string;
+  readonly blockers?: unknown;
 }
 
 /**
@@ -59,10 +60,24 @@ export function exitCodeOf(status: number, problem: Problem, writes: boolean): E
   }
 }
 
-/** One line of what the server said. */
+/** One line of what the server said, and one for each blocker. */
 export function describeProblem(status: number, problem: Problem): string {
   const code = problem.code ?? `status ${status}`;
   const detail = problem.detail ?? problem.title;
   const outcome = problem.outcome === undefined ? "" : ` (${problem.outcome.replaceAll("_", " ")})`;
-  return `${code}${detail === undefined || detail === "" ? "" : `: ${detail}`}${outcome}`;
+  const blockers = Array.isArray(problem.blockers) ? problem.blockers.map(blockerText) : [];
+  return [`${code}${detail === undefined || detail === "" ? "" : `: ${detail}`}${outcome}`, ...blockers].join(
+    "\n  ",
+  );
+}
+
+/** `n4, shard 7: what is in the way` */
+export function blockerText(blocker: unknown): string {
+  if (typeof blocker !== "object" || blocker === null) return String(blocker);
+  const { node, shard, reason }: { node?: unknown; shard?: unknown; reason?: unknown } = blocker;
+  const where = [
+    ...(typeof node === "string" ? [node] : []),
+    ...(typeof shard === "number" ? [`shard ${shard}`] : []),
+  ].join(", ");
+  return where === "" ? String(reason) : `${where}: ${reason}`;
 }

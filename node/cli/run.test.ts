@@ -1,81 +1,30 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { commands } from "./commands.ts";
-import { run } from "./run.ts";
+import {
+  type Answer,
+  type Asked,
+  CliBench,
+  type Given,
+  type Outcome,
+  problem as problemOf,
+} from "./fixture.ts";
 
-interface Answer {
-  readonly status?: number;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string | Uint8Array;
-}
-
-let server: Server;
-let url: string;
-let requests: { method: string; url: string; headers: IncomingMessage["headers"]; body: string }[];
+let bench: CliBench;
+let requests: readonly Asked[];
 let answer: Answer | "hang up";
 
 beforeEach(async () => {
-  requests = [];
+  bench = await CliBench.open();
+  requests = bench.requests;
   answer = {};
-  server = createServer((request, response) => void handle(request, response));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  bench.answer = () => answer;
 });
 
-afterEach(() => {
-  server.closeAllConnections();
-  server.close();
-});
+afterEach(() => bench.close());
 
-async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(Buffer.from(chunk));
-  const { method = "", url: target = "", headers } = request;
-  requests.push({ method, url: target, headers, body: Buffer.concat(chunks).toString() });
-  if (answer === "hang up") request.socket.destroy();
-  else response.writeHead(answer.status ?? 200, answer.headers).end(answer.body);
-}
-
-interface Outcome {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-interface Given {
-  readonly environment?: Readonly<Record<string, string>>;
-  readonly input?: string;
-  readonly files?: Readonly<Record<string, string>>;
-  readonly terminal?: boolean;
-}
-
-async function kvorum(argv: readonly string[], given: Given = {}): Promise<Outcome> {
-  const out: Buffer[] = [];
-  let err = "";
-  const encode = (text: string | undefined): Promise<Uint8Array> =>
-    text === undefined ? Promise.reject(new Error("no such file")) : Promise.resolve(Buffer.from(text));
-  const code = await run({
-    argv,
-    environment: { KVORUM_URL: url, ...given.environment },
-    io: {
-      out: (text) => void out.push(Buffer.from(text as Uint8Array)),
-      err: (text) => {
-        err += text;
-      },
-      outIsTerminal: given.terminal ?? false,
-      readInput: () => encode(given.input),
-      readFile: (path) => encode(given.files?.[path]),
-    },
-  });
-  return { code, out: Buffer.concat(out).toString(), err };
-}
-
-const problem = (status: number, code: string, outcome?: string): Answer => ({
-  status,
-  headers: { "content-type": "application/problem+json" },
-  body: JSON.stringify({ status, code, detail: "because", ...(outcome === undefined ? {} : { outcome }) }),
-});
+const kvorum = (argv: readonly string[], given?: Given): Promise<Outcome> => bench.kvorum(argv, given);
+const problem = (status: number, code: string, outcome?: string): Answer =>
+  problemOf(status, code, outcome === undefined ? {} : { outcome });
 
 describe("put", () => {
   beforeEach(() => {
@@ -251,18 +200,20 @@ describe("exit codes", () => {
 describe("several URLs", () => {
   it("are tried in turn where nothing was done", async () => {
     answer = { body: '{"revision":1}' };
-    expect(await kvorum(["put", "k", "v", "--url", `http://127.0.0.1:1,${url}`])).toMatchObject({ code: 0 });
+    expect(await kvorum(["put", "k", "v", "--url", `http://127.0.0.1:1,${bench.url}`])).toMatchObject({
+      code: 0,
+    });
   });
 
   it("a write that may have been done is not tried a second time", async () => {
     answer = "hang up";
-    expect(await kvorum(["put", "k", "v", "--url", `${url},${url}`])).toMatchObject({ code: 6 });
+    expect(await kvorum(["put", "k", "v", "--url", `${bench.url},${bench.url}`])).toMatchObject({ code: 6 });
     expect(requests.length).toBe(1);
   });
 
   it("a read is", async () => {
     answer = "hang up";
-    expect(await kvorum(["get", "k", "--url", `${url},${url}`])).toMatchObject({ code: 5 });
+    expect(await kvorum(["get", "k", "--url", `${bench.url},${bench.url}`])).toMatchObject({ code: 5 });
     expect(requests.length).toBe(2);
   });
 });

@@ -12,7 +12,7 @@ import {
 import type { Command, Io } from "./command.ts";
 import { commands } from "./commands.ts";
 import { CommandError, exitCodes } from "./outcome.ts";
-import { config } from "./settings.ts";
+import { config, restart, wait } from "./settings.ts";
 import { packageVersion } from "./version.ts";
 
 /** What `run` needs of the process. */
@@ -91,7 +91,7 @@ function addCommand(
     const help = `${setting.help} [${environmentName(setting.flag)}]`;
     if (setting.value === undefined) {
       parser.addOption(new Option(`--${setting.flag}`, help));
-      parser.addOption(new Option(`--no-${setting.flag}`).hideHelp(setting.flag !== "restart"));
+      parser.addOption(new Option(`--no-${setting.flag}`).hideHelp(!onByDefault.includes(setting)));
     } else {
       const collect = (text: string, before: unknown): string[] => [
         ...(Array.isArray(before) ? before : []),
@@ -126,6 +126,9 @@ async function withFile(sources: Sources, io: Io): Promise<Sources> {
   return { ...sources, file: parseConfigFile(path, text) };
 }
 
+/** Of these it is the `--no-` form that people need to know. */
+const onByDefault: readonly unknown[] = [restart, wait];
+
 function allFileKeys(): readonly string[] {
   return commands.flatMap((command) => command.settings.map(({ flag }) => fileKey(flag)));
 }
@@ -136,6 +139,9 @@ export function processIo(): Io {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     outIsTerminal: process.stdout.isTTY === true,
+    errIsTerminal: process.stderr.isTTY === true,
+    errColumns: process.stderr.columns ?? 80,
+    sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
     async readInput() {
       const chunks: Buffer[] = [];
       for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk));

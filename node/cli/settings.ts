@@ -113,6 +113,100 @@ export const minRevision: Setting<number> = integerSetting(
   Number.MAX_SAFE_INTEGER,
 );
 
+// Changes of the cluster
+
+export const dryRun: Setting<boolean> = switchSetting({
+  flag: "dry-run",
+  help: "show the plan, change nothing",
+});
+export const plan: Setting<string> = textSetting({
+  flag: "plan",
+  value: "ID",
+  help: "do exactly what a dry run showed; refused if the cluster has changed",
+});
+export const force: Setting<boolean> = switchSetting({
+  flag: "force",
+  help: "also a node that is down: its replicas count as missing until they are replaced",
+});
+export const wait: Setting<boolean> = switchSetting({
+  flag: "wait",
+  help: "show the progress and end when the work does (default)",
+});
+export const drainFor: Setting<number> = durationSetting({
+  flag: "for",
+  value: "TIME",
+  help: "until TIME is over, its being down starts no repair",
+});
+export const from: Setting<string> = textSetting(
+  { flag: "from", value: "NODE", help: "the node that a replica leaves" },
+  nameProblem,
+);
+export const to: Setting<string> = textSetting(
+  { flag: "to", value: "NODE", help: "the node that gets it" },
+  nameProblem,
+);
+export const mergeWith: Setting<number> = integerSetting(
+  { flag: "with", value: "ID", help: "the neighbour that is taken in" },
+  1,
+  Number.MAX_SAFE_INTEGER,
+);
+export const splitAt: Setting<string> = textSetting({
+  flag: "at",
+  value: "KEY",
+  help: "split at KEY (default: in the middle by size)",
+});
+export const ways: Setting<number> = integerSetting(
+  { flag: "ways", value: "N", help: "split by size into N (default 2)" },
+  2,
+  1_024,
+);
+export const weight: Setting<string> = textSetting(
+  { flag: "weight", value: "W", help: "its share of replicas, against 1 for others" },
+  (text) =>
+    Number(text) > 0 && Number(text) <= 1_000
+      ? undefined
+      : `expected a number above 0, at most 1000, got ${JSON.stringify(text)}`,
+);
+export const keyspace: Setting<string> = textSetting(
+  { flag: "keyspace", value: "NAME", help: "the keyspace (default: default; in lists all)" },
+  nameProblem,
+);
+export const keyspacePartition: Setting<Partition> = choiceSetting(partitionNamed, partitions);
+export const keyspaceShards: Setting<number> = integerSetting(
+  { flag: "shards", value: "N", help: "shards of the new keyspace (default 16)" },
+  1,
+  65_536,
+);
+export const keyspaceReplicas: Setting<number> = numberChoiceSetting(
+  {
+    flag: "replicas",
+    value: "N",
+    help: "replicas of each of its shards: 1, 3 or 5 (default: the cluster's)",
+  },
+  [1, 3, 5],
+);
+export const slots: Setting<number> = integerSetting(
+  { flag: "slots", value: "N", help: "slots of a hash keyspace, a power of two, fixed for good" },
+  1,
+  65_536,
+);
+export const yes: Setting<boolean> = switchSetting({
+  flag: "yes",
+  help: "do not ask: data is removed for good",
+});
+export const onNode: Setting<string> = textSetting(
+  { flag: "node", value: "NODE", help: "those with a replica on NODE" },
+  nameProblem,
+);
+export const shardState: Setting<string> = choiceSetting(
+  { flag: "state", value: "STATE", help: "those that are healthy, under_replicated or leaderless" },
+  ["healthy", "under_replicated", "leaderless"],
+);
+export const operationState: Setting<string> = choiceSetting(
+  { flag: "state", value: "STATE", help: "those that are running, done, failed or cancelled" },
+  ["running", "done", "failed", "cancelled"],
+);
+
 // Nodes and routers
 
 export const name: Setting<string> = textSetting(
@@ -244,3 +338,34 @@ export const serverSettings: readonly Setting<unknown>[] = [
 ];
 /** Settings of everything that talks to a cluster over HTTP. */
 export const clientSettings: readonly Setting<unknown>[] = [url, token, timeout, json, config];
+
+/** Of the actions on nodes. */
+export const nodeActionSettings: readonly Setting<unknown>[] = [
+  drainFor,
+  dryRun,
+  plan,
+  force,
+  labels,
+  weight,
+  wait,
+];
+/** Of the actions on shards, and of their list. */
+export const shardActionSettings: readonly Setting<unknown>[] = [
+  splitAt,
+  ways,
+  mergeWith,
+  from,
+  to,
+  wait,
+  keyspace,
+  onNode,
+  shardState,
+];
+export const keyspaceActionSettings: readonly Setting<unknown>[] = [
+  keyspacePartition,
+  keyspaceShards,
+  slots,
+  keyspaceReplicas,
+  yes,
+  wait,
+];

@@ -84,9 +84,9 @@ export const changes: Readonly<Partial<Record<ChangeName, Change>>> = {
     query: [],
     body: {
       name: required(nameField),
-      partition: required(choiceField(["hash", "range"])),
+      partition: choiceField(["hash", "range"]),
       slots: wholeField(1, 65_536),
-      shards: required(wholeField(1, 65_536)),
+      shards: wholeField(1, 65_536),
       replicas: wholeField(1, 5),
     },
   },
