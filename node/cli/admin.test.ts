@@ -32,7 +32,7 @@ describe("actions become requests", () => {
     { argv: "nodes drain n1", want: { method: "POST", url: "/v1/admin/nodes/n1/drain" } },
     {
       argv: "nodes drain n1 --for 30m",
-      want: { method: "POST", url: "/v1/admin/nodes/n1/drain", body: { for: "1800000ms" } },
+      want: { method: "POST", url: "/v1/admin/nodes/n1/drain", body: { for: "1800s" } },
     },
     { argv: "nodes undrain n1", want: { method: "POST", url: "/v1/admin/nodes/n1/undrain" } },
     { argv: "nodes decommission n1", want: { method: "POST", url: "/v1/admin/nodes/n1/decommission" } },

@@ -49,11 +49,16 @@ const drain: Action = {
   flags: [set.drainFor, set.wait],
   run: (context, name) => {
     const forMs = context.values.get(set.drainFor);
-    const body = { for: forMs === undefined ? undefined : `${forMs}ms` };
+    const body = { for: forMs === undefined ? undefined : durationParameter(forMs) };
     const done = `${name} leads nothing any more and keeps its replicas`;
     return change(context, { method: "POST", path: pathOf(name, "/drain"), body }, done);
   },
 };
+
+/** In seconds where it is whole ones: the number of digits is limited. */
+function durationParameter(ms: number): string {
+  return ms % 1_000 === 0 ? `${ms / 1_000}s` : `${ms}ms`;
+}
 
 const undrain: Action = {
   names: "node",
@@ -81,7 +86,7 @@ const recommission: Action = {
 
 const rm: Action = {
   names: "node",
-  flags: [set.force, set.wait],
+  flags: [set.force],
   run: (context, name) => {
     const query = context.values.get(set.force, false) ? { force: "true" } : {};
     return change(context, { method: "DELETE", path: pathOf(name), query }, `${name} is removed for good`);

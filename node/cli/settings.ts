@@ -158,7 +158,7 @@ export const splitAt: Setting<string> = textSetting({
 export const ways: Setting<number> = integerSetting(
   { flag: "ways", value: "N", help: "split by size into N (default 2)" },
   2,
-  1_024,
+  64,
 );
 export const weight: Setting<string> = textSetting(
   { flag: "weight", value: "W", help: "its share of replicas, against 1 for others" },

@@ -65,7 +65,7 @@ describe("what is asked of placement", () => {
       url: "/v1/admin/nodes/n1/drain",
       body: { for: "30m" },
       operation: "nodes.drain",
-      parameters: { name: "n1", for_ms: 1_800_000 },
+      parameters: { name: "n1", for: "30m" },
     },
     { url: "/v1/admin/nodes/n1/undrain", body: {}, operation: "nodes.undrain", parameters: { name: "n1" } },
     {
@@ -169,6 +169,16 @@ describe("what is asked of placement", () => {
     const answer = await send(made, sent);
     expect(answer.statusCode).toBe(200);
     expect(made.adminRequests).toEqual([{ operation, parameters }]);
+  });
+
+  it("an answer that was given before says so, to who gave the key", async () => {
+    const made = bench();
+    made.onAdmin = () => ({ kind: "ok", status: 202, body: { operation: "5" }, replayed: true });
+    const url = "/v1/admin/shards/7/scatter";
+    const repeated = await send(made, { url, headers: { "idempotency-key": "abc" } });
+    expect(repeated.headers["idempotent-replay"]).toBe("true");
+    const own = await send(made, { url });
+    expect(own.headers["idempotent-replay"]).toBeUndefined();
   });
 
   it("an Idempotency-Key goes along, but not with a dry run", async () => {

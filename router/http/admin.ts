@@ -139,6 +139,9 @@ export class AdminHandlers {
     const headers = this.#headers(outcome);
     if (outcome.kind === "ok") {
       const id = operationOf(outcome);
+      // A key that the router itself had made is no concern of the caller's.
+      const keyed = exchange.request.headers["idempotency-key"] !== undefined;
+      if (outcome.replayed === true && keyed) headers.push("Idempotent-Replay", "true");
       if (outcome.status === 202 && id !== undefined) headers.push("Location", `/v1/admin/operations/${id}`);
       exchange.json(response, outcome.status, headers, outcome.body);
       return;

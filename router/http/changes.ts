@@ -35,7 +35,7 @@ export const changes: Readonly<Partial<Record<ChangeName, Change>>> = {
     query: waiting,
     body: { labels: labelsField, weight: weightField },
   },
-  "DELETE node": { operation: "nodes.delete", names: "node", query: ["force", "wait"] },
+  "DELETE node": { operation: "nodes.delete", names: "node", query: ["force"] },
   "POST nodeDrain": { operation: "nodes.drain", names: "node", query: waiting, body: { for: durationField } },
   "POST nodeUndrain": { operation: "nodes.undrain", names: "node", query: waiting, body: {} },
   "POST nodeDecommission": {
@@ -49,7 +49,7 @@ export const changes: Readonly<Partial<Record<ChangeName, Change>>> = {
     operation: "shards.split",
     names: "shard",
     query: waiting,
-    body: { at: keyField, ways: wholeField(2, 1_024) },
+    body: { at: keyField, ways: wholeField(2, 64) },
   },
   "POST shardMerge": {
     operation: "shards.merge",

@@ -161,6 +161,7 @@ const exposedHeaders = [
   "Location",
   "Retry-After",
   "Server-Timing",
+  "Idempotent-Replay",
   "Kvorum-Code",
   "Kvorum-Expires",
   "Kvorum-Request-Id",

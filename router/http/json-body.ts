@@ -7,14 +7,12 @@ import { parseDurationMs } from "./query.ts";
 export const jsonBytesMax: number = 64 * 1024;
 const depthMax = 8;
 /** A drain's. */
-const durationMsMax = 30 * 86_400_000;
+const durationMsMax = 365 * 86_400_000;
 const labelsMax = 32;
 
 /** What a field may hold: `read` gives what placement gets, undefined when the value will not do. */
 export interface Field {
   readonly required: boolean;
-  /** Its name in the request to placement, where that is another one. */
-  readonly as?: string;
   readonly wants: string;
   /** Its JSON schema, roughly. */
   readonly schema: Readonly<Record<string, unknown>>;
@@ -37,7 +35,7 @@ export function readFields(exchange: Exchange, body: Uint8Array, fields: Fields)
     throw bad(name, there);
   }
   const parameters: Record<string, unknown> = {};
-  for (const [name, { required, as, wants, read }] of Object.entries(fields)) {
+  for (const [name, { required, wants, read }] of Object.entries(fields)) {
     const value = object[name];
     if (value === undefined) {
       if (required) throw bad(name, `it is missing: ${wants}`);
@@ -45,7 +43,7 @@ export function readFields(exchange: Exchange, body: Uint8Array, fields: Fields)
     }
     const taken = read(value);
     if (taken === undefined) throw bad(name, `it must be ${wants}`);
-    parameters[as ?? name] = taken;
+    parameters[name] = taken;
   }
   return parameters;
 }
@@ -147,14 +145,15 @@ function keyBytes(value: unknown): Buffer | undefined {
   return Buffer.from(base64, "base64");
 }
 
-/** Becomes `for_ms`. */
-export const durationField: Field = {
-  ...field("string", "a whole number with its unit (ms, s, m, h or d), 30 days at most", (value) => {
+/** Stays text. */
+export const durationField: Field = field(
+  "string",
+  "a whole number with its unit (ms, s, m, h or d), 365 days at most",
+  (value) => {
     const ms = typeof value === "string" ? parseDurationMs(value) : undefined;
-    return ms !== undefined && ms > 0 && ms <= durationMsMax ? ms : undefined;
-  }),
-  as: "for_ms",
-};
+    return ms !== undefined && ms > 0 && ms <= durationMsMax ? value : undefined;
+  },
+);
 
 export const weightField: Field = field("number", "a number above 0, at most 1000", (value) =>
   typeof value === "number" && value > 0 && value <= 1_000 ? value : undefined,

@@ -95,6 +95,7 @@ const readings: Readonly<Partial<Record<ResourceName, Reading>>> = {
 const begun: Json = {
   "202": json("Begun, or still under way past the timeout", ref("Begun"), {
     Location: { schema: text, description: "Of the operation." },
+    "Idempotent-Replay": { schema: text, description: "true: the first answer, of an earlier request." },
   }),
   "200": json("With wait: the operation, over", ref("Operation")),
 };
@@ -113,7 +114,10 @@ interface Changing {
 
 const changings: Readonly<Record<string, Changing>> = {
   "PATCH node": { summary: "Replaces its labels, sets its weight" },
-  "DELETE node": { summary: "Forgets a node that is decommissioned, or with force one that is down" },
+  "DELETE node": {
+    summary: "Forgets a node that is decommissioned, or with force one that is down",
+    good: okay("Its name and id, and `deleted`", { type: "object" }),
+  },
   "POST nodeDrain": { summary: "Moves its leaders away; replicas stay" },
   "POST nodeUndrain": { summary: "Ends a drain" },
   "POST nodeDecommission": { summary: "Moves every replica off", good: planned },
