@@ -10,7 +10,7 @@ import {
   type Settings,
 } from "#proto";
 import type { GroupView } from "#raft/host";
-import { defaultLimits, defaultTiming, Host, type HostTiming } from "#raft/host";
+import { defaultLimits, defaultTiming, Host, type HostLimits, type HostTiming } from "#raft/host";
 import { RouteCache, Router } from "#router/routing";
 import type { Cancel } from "#runtime";
 import { initialRows, ShardService } from "#shard";
@@ -95,7 +95,7 @@ export class AssembledNode {
   }
 
   #makeHost(timing: HostTiming): Host {
-    const { clock, random, logger, limits, seams } = this.#options;
+    const { clock, random, logger, seams } = this.#options;
     return new Host({
       nodeId: this.nodeId,
       boot: this.boot,
@@ -105,7 +105,7 @@ export class AssembledNode {
       random,
       logger,
       timing,
-      limits: { ...defaultLimits, ...limits },
+      limits: this.#hostLimits(),
       factory: {
         make: (group, replica) => {
           const machine = group === placementGroup ? this.placement.make() : this.shards.make(group, replica);
@@ -116,6 +116,14 @@ export class AssembledNode {
       onLeadershipChange: (view) => this.#leadershipChanged(view),
       ...(seams?.makeCore === undefined ? {} : { makeCore: seams.makeCore }),
     });
+  }
+
+  /** The rate of snapshots is a live setting, read as they go. */
+  #hostLimits(): HostLimits {
+    const fixed = this.#options.limits?.snapshotBytesPerS;
+    const rate = (): number => fixed ?? this.placement.settings.move_bytes_per_s;
+    const limits = { ...defaultLimits, ...this.#options.limits };
+    return Object.defineProperty(limits, "snapshotBytesPerS", { get: rate, enumerable: true });
   }
 
   #leadershipChanged(view: GroupView): void {
@@ -143,8 +151,12 @@ export class AssembledNode {
       shards: {
         descriptorOf: (group) => this.shards.machineOf(group)?.descriptor,
         statsOf: (group) => this.shards.reportOf(group),
+        suggestSplit: (group, wish) => this.shards.suggestSplit(group, wish),
       },
-      orders: { initialRows: (shard) => initialRows(shard) },
+      orders: {
+        initialRows: (shard) => initialRows(shard),
+        split: (group, split, done) => this.shards.split(group, split, done),
+      },
       routes: {
         version: () => this.routes.version,
         placementLeader: () => this.routes.placementLeader,

@@ -273,6 +273,21 @@ export class Agent {
         });
         return;
       }
+      case "suggest": {
+        const { group, by, ways, partition, slots } = order;
+        this.#watch.suggest(group, { by, ways, partition, slots });
+        this.soon();
+        return;
+      }
+      case "split":
+        this.#parts.orders.split(order.group, order.split, (outcome) => {
+          const { group } = order;
+          this.#parts.logger.info({ group, outcome }, "split ordered");
+          for (const child of order.split.children) this.#watch.touch(child.id);
+          this.#watch.touch(group);
+          this.soon();
+        });
+        return;
       default: {
         // The order is about that replica: a newer one of the same group is none of its business.
         if (host.view(order.group)?.replica !== order.replicaId) return;

@@ -16,12 +16,14 @@ import {
 } from "#proto";
 import type { Cancel } from "#runtime";
 import type { Sender } from "#transport";
-import { type Command, type CommandResult, encodeCommand } from "./commands.ts";
+import { fingerprint } from "./admin/fingerprint.ts";
+import { type Command, type CommandResult, encodeCommand, type Written } from "./commands.ts";
 import type { EventRing } from "./events.ts";
 import type { Liveness } from "./liveness.ts";
 import type { PlacementMachine } from "./machine.ts";
 import { buildModel, buildNodes, type Model, type ModelInput, nameOf } from "./model.ts";
 import type { PlacementParts } from "./parts.ts";
+import { PlanBook } from "./plan/book.ts";
 import { planOrders } from "./plan/orders.ts";
 import { plan } from "./plan/plan.ts";
 import { ReportBook } from "./reports.ts";
@@ -54,6 +56,8 @@ export class Leader {
   readonly #ring: EventRing;
   readonly #book: ReportBook;
   readonly #routes: RoutePublisher;
+  /** Plans shown in this term. */
+  readonly plans: PlanBook;
   #active = false;
   #stopped = false;
   #termStartMs = 0;
@@ -74,6 +78,7 @@ export class Leader {
     this.#ring = ring;
     this.term = term;
     this.#book = new ReportBook(term);
+    this.plans = new PlanBook(term, (text) => fingerprint([parts.clusterId, text]));
     this.#routes = new RoutePublisher({
       clusterId: parts.clusterId,
       term,
@@ -197,24 +202,24 @@ export class Leader {
     this.#nudgeForNew();
   }
 
-  #propose(command: Command, done?: (result: CommandResult | undefined) => void): void {
+  #propose(command: Command, done?: (result: Written) => void): void {
     this.#outstanding += 1;
     this.#parts.host().propose(placementGroup, encodeCommand(command), (outcome) => {
       this.#outstanding -= 1;
-      if (this.#stopped) return done?.(undefined);
       const result = outcome.kind === "applied" ? (outcome.result as CommandResult) : undefined;
+      if (this.#stopped) return done?.(result ?? (outcome.kind === "unknown" ? "unknown" : "never"));
       if (result?.ok !== true) {
         const why = result?.ok === false ? result.detail : outcome.kind;
         this.#parts.logger.info({ command: command.name, why }, "a placement command was not taken");
       }
       this.#dirty = true;
       if (result?.ok === true) this.#changed();
-      done?.(result);
+      done?.(result ?? (outcome.kind === "unknown" ? "unknown" : "never"));
     });
   }
 
-  /** Writes one command for somebody who waits for it; undefined: not known whether it will be applied. */
-  command(command: Command, done: (result: CommandResult | undefined) => void): void {
+  /** Writes one command for somebody who waits for it. */
+  command(command: Command, done: (result: Written) => void): void {
     this.#propose(command, done);
   }
 
@@ -302,7 +307,7 @@ export class Leader {
     const { nonce, name: node, http, labels, version } = request;
     this.#propose({ name: "node.join", nonce, node, http, labels, version }, (result) => {
       // Not known: the joiner asks again, and the same nonce gets the same answer.
-      if (result === undefined) return;
+      if (typeof result === "string") return;
       if (!result.ok) return reply({ kind: "refused", clusterId, detail: result.detail });
       const members = this.#machine.state.own.replicas.map((r) => r.nodeId);
       reply({ kind: "joined", clusterId, nodeId: result.value, members });
@@ -379,6 +384,10 @@ function orderKey(node: NodeId, order: Order): string {
     }
     case "create":
       return `${node} create ${order.shard.id} ${order.replicaId}`;
+    case "suggest":
+      return `${node} suggest ${order.group} ${order.by} ${order.ways}`;
+    case "split":
+      return `${node} split ${order.group} ${order.split.expected.version} ${order.split.expected.confVersion}`;
     default:
       return `${node} destroy ${order.group} ${order.replicaId}`;
   }

@@ -106,7 +106,7 @@ export class PlacementMachine implements StateMachine {
 /**
  * Is `group` a shard that is gone, or does a membership not older than the replica's own lack it? (R34)
  * @param confVersion - by the replica's own descriptor; 0: it has none yet, so that its shard's log may be
- *   about to bring it in, and nothing condemns it
+ *   about to bring it in, and only the end of the operation that made it condemns it
  */
 export function isOrphan(
   state: PlacementState,
@@ -115,14 +115,28 @@ export function isOrphan(
   confVersion: number,
 ): string | undefined {
   if (state.retired.has(group)) return `shard ${group} is no more`;
-  if (confVersion === 0) return undefined;
   const descriptor = group === placementGroup ? state.own : state.shards.get(group)?.descriptor;
   if (descriptor === undefined) return undefined;
   if (descriptor.replicas.some((r) => r.replicaId === replica)) return undefined;
+  if (confVersion === 0) return isAbandoned(state, group, replica);
   // At its own membership's number it has applied its removal itself; below, the removal came after.
   return descriptor.epoch.confVersion >= confVersion
     ? `membership ${descriptor.epoch.confVersion} of group ${group} is without replica ${replica}`
     : undefined;
+}
+
+/**
+ * A replica without rows was brought in as a learner by an operation, else it would not be: once no operation
+ * of its group runs and the membership has gone on since, it is without that learner for good.
+ */
+function isAbandoned(state: PlacementState, group: GroupId, replica: ReplicaId): string | undefined {
+  let added = false;
+  for (const row of state.operations.values()) {
+    if (row.group !== group) continue;
+    if (row.state === "running") return undefined;
+    added ||= row.steps.some((s) => s.kind === "conf" && s.added.some((site) => site.replicaId === replica));
+  }
+  return added ? `replica ${replica} of group ${group} was given up before it had data` : undefined;
 }
 
 export interface BootstrapNode {

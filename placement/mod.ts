@@ -21,6 +21,8 @@ export type {
   ShardOrders,
   ShardReporter,
   ShardStats,
+  SplitAnswer,
+  SplitQuestion,
 } from "./parts.ts";
 export { Placement } from "./placement.ts";
 export type { KeyspaceWish } from "./state.ts";

@@ -2,6 +2,7 @@ import type {
   GroupId,
   KeyspaceDescriptor,
   LeadReport,
+  Membership,
   NodeId,
   ReplicaDescriptor,
   ReplicaId,
@@ -232,6 +233,16 @@ function buildGroup(
     ...(leader === undefined || seen?.lead === undefined ? {} : { lead: seen.lead }),
     ...(operation === undefined ? {} : { operation }),
   };
+}
+
+/** Is it meant to hold replicas in future? */
+export function isStaying(membership: Membership): boolean {
+  return membership === "active" || membership === "draining";
+}
+
+/** Drained for a time that has not passed: its being down starts no repair. */
+export function isExpectedBack({ wallMicros }: Pick<Model, "wallMicros">, { row }: NodeModel): boolean {
+  return row.membership === "draining" && (row.drainUntilMicros ?? 0) > wallMicros;
 }
 
 export function isVoter(replica: ReplicaDescriptor): boolean {

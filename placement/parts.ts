@@ -6,10 +6,12 @@ import type {
   KeyspaceDescriptor,
   NodeId,
   NodeInfo,
+  Partition,
   RouteTable,
   RouteVersion,
   Settings,
   ShardDescriptor,
+  SplitCommand,
   Standing,
 } from "#proto";
 import type { GroupHost, ReplicaInit } from "#raft/host";
@@ -31,12 +33,28 @@ export interface ShardReporter {
   /** Undefined before the replica's first rows have come. */
   descriptorOf(group: GroupId): ShardDescriptor | undefined;
   statsOf(group: GroupId): ShardStats | undefined;
+  /** Where to part a shard led here; looks at its data, so only when asked for. */
+  suggestSplit(group: GroupId, wish: SplitQuestion): SplitAnswer;
 }
+
+export interface SplitQuestion {
+  readonly by: "size" | "load";
+  /** Shards there shall be, at least 2. */
+  readonly ways: number;
+  readonly partition: Partition;
+  readonly slots: number;
+}
+
+export type SplitAnswer =
+  | { readonly kind: "at"; readonly boundaries: readonly Uint8Array[] }
+  | { readonly kind: "blocked"; readonly reason: string };
 
 /** The pieces of orders that only the shard room can make. */
 export interface ShardOrders {
   /** The rows a shard begins with. */
   initialRows(shard: ShardDescriptor, keyspace: KeyspaceDescriptor): ReplicaInit["rows"];
+  /** Splits a shard led here. Asked twice it does no harm: the epoch it expects is gone then (R6). */
+  split(group: GroupId, split: SplitCommand, done: (outcome: unknown) => void): void;
 }
 
 export interface Capacity {

@@ -201,6 +201,7 @@ export class Placement {
       const context = {
         model,
         events: this.#ring,
+        plans: leader.plans,
         command: leader.command.bind(leader),
       };
       answerAdmin(context, request.operation, request.parameters, answer);

@@ -40,6 +40,7 @@ function setUp(): { host: FakeHost; clock: VirtualClock; watch: ReplicaWatch } {
   const clock = new VirtualClock();
   const shards = {
     descriptorOf: () => descriptor,
+    suggestSplit: () => ({ kind: "blocked" as const, reason: "" }),
     statsOf: () => ({ descriptor, bytes: 1, keys: 1, writesPerSecond: 0, readsPerSecond: 0 }),
   };
   const watch = new ReplicaWatch(

@@ -1,6 +1,15 @@
-import type { GroupId, LeadReport, PeerReport, ReplicaReport, ShardDescriptor } from "#proto";
+import {
+  compareBytes,
+  type GroupId,
+  type LeadReport,
+  noBytes,
+  type PeerReport,
+  type ReplicaReport,
+  type ShardDescriptor,
+  type SplitHint,
+} from "#proto";
 import type { GroupView } from "#raft/host";
-import type { PlacementParts, ShardStats } from "./parts.ts";
+import type { PlacementParts, ShardStats, SplitQuestion } from "./parts.ts";
 
 /** Sizes and rates of a shard are asked for this often, ms; they cost more than the rest. */
 const statsEveryMs = 2_000;
@@ -21,6 +30,7 @@ export class ReplicaWatch {
   readonly #told = new Map<GroupId, ReplicaReport>();
   readonly #touched = new Set<GroupId>();
   readonly #stats = new Map<GroupId, { readonly atMs: number; readonly stats: ShardStats | undefined }>();
+  readonly #hints = new Map<GroupId, SplitHint>();
   #sweptAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -33,6 +43,22 @@ export class ReplicaWatch {
 
   touch(group: GroupId): void {
     this.#touched.add(group);
+  }
+
+  /** Placement wants to know where this shard should be split. */
+  suggest(group: GroupId, question: SplitQuestion): void {
+    const version = this.#descriptorOf(group)?.epoch.version;
+    if (version === undefined) return;
+    const answer = this.#parts.shards.suggestSplit(group, question);
+    const { by, ways } = question;
+    const head = { by, ways, version };
+    this.#hints.set(
+      group,
+      answer.kind === "at"
+        ? { ...head, boundaries: answer.boundaries, blocked: "" }
+        : { ...head, boundaries: [], blocked: answer.reason },
+    );
+    this.touch(group);
   }
 
   /** Replicas that are not as placement has them, or all. */
@@ -63,6 +89,7 @@ export class ReplicaWatch {
     for (const group of removed) {
       this.#told.delete(group);
       this.#stats.delete(group);
+      this.#hints.delete(group);
     }
     for (const report of replicas) this.#told.set(report.group, report);
   }
@@ -84,6 +111,7 @@ export class ReplicaWatch {
 
   #lead(view: GroupView, descriptor: ShardDescriptor, nowMs: number): LeadReport {
     const stats = this.#statsOf(view.group, nowMs);
+    const splitHint = this.#hintOf(view.group, descriptor);
     return {
       descriptor,
       peers: this.#peers(view, descriptor),
@@ -91,7 +119,15 @@ export class ReplicaWatch {
       keys: Math.round(stats?.keys ?? 0),
       writesPerSecond: stats?.writesPerSecond ?? 0,
       readsPerSecond: stats?.readsPerSecond ?? 0,
+      ...(splitHint === undefined ? {} : { splitHint }),
     };
+  }
+
+  #hintOf(group: GroupId, { epoch }: ShardDescriptor): SplitHint | undefined {
+    const hint = this.#hints.get(group);
+    if (hint === undefined || hint.version === epoch.version) return hint;
+    this.#hints.delete(group);
+    return undefined;
   }
 
   #peers(view: GroupView, descriptor: ShardDescriptor): PeerReport[] {
@@ -126,12 +162,20 @@ export function differs(told: ReplicaReport, now: ReplicaReport): boolean {
   if (ea.version !== eb.version || ea.confVersion !== eb.confVersion) return true;
   if (a.peers.length !== b.peers.length) return true;
   return (
+    hintDiffers(a.splitHint, b.splitHint) ||
     isFar(a.bytes, b.bytes, 65_536) ||
     isFar(a.keys, b.keys, 100) ||
     isFar(a.writesPerSecond, b.writesPerSecond, 5) ||
     isFar(a.readsPerSecond, b.readsPerSecond, 5) ||
     b.peers.some((peer, i) => peerDiffers(a.peers[i], peer))
   );
+}
+
+function hintDiffers(told: SplitHint | undefined, now: SplitHint | undefined): boolean {
+  if (told === undefined || now === undefined) return told !== now;
+  const same = told.by === now.by && told.ways === now.ways && told.blocked === now.blocked;
+  const [a, b] = [told.boundaries, now.boundaries];
+  return !same || a.length !== b.length || a.some((key, i) => compareBytes(key, b[i] ?? noBytes) !== 0);
 }
 
 function peerDiffers(told: PeerReport | undefined, now: PeerReport): boolean {

@@ -5,6 +5,7 @@ import {
   descriptorFields,
   encode,
   FieldReader,
+  type GroupId,
   type KeyspaceDescriptor,
   keyspaceFields,
   memberships,
@@ -15,17 +16,26 @@ import {
 } from "#proto";
 import type { Engine, Family, Range } from "#storage";
 import {
+  jobFields,
+  onceFields,
+  operationFields,
+  readDecisions,
+  readJob,
+  readOnce,
+  readOperation,
+} from "./operation-rows.ts";
+import {
   type Birth,
   type ClusterRow,
   type Counters,
+  type Decision,
   emptyState,
+  type JobRow,
   type NodeRow,
+  type OnceRow,
   type OperationRow,
-  operationKinds,
-  operationStates,
   type PlacementState,
   type ShardRow,
-  type Step,
 } from "./state.ts";
 
 /**
@@ -43,7 +53,13 @@ const tables = {
   shard: 8,
   retired: 9,
   operation: 10,
+  job: 11,
+  decisions: 12,
+  once: 13,
 } as const;
+
+/** Reasons kept of each shard. */
+const decisionsMax = 16;
 
 export const placementRange: Range = {
   family: "meta",
@@ -124,12 +140,23 @@ export class Tables {
       row.joinedMicros,
       row.version,
       row.downSinceMicros ?? null,
+      row.drainUntilMicros ?? null,
     ]);
+  }
+
+  deleteNode(id: number): void {
+    this.state.nodes.delete(id);
+    this.#delete(tables.node, id);
   }
 
   putKeyspace(row: KeyspaceDescriptor): void {
     this.state.keyspaces.set(row.id, row);
     this.#put(tables.keyspace, row.id, keyspaceFields(row));
+  }
+
+  deleteKeyspace(id: number): void {
+    this.state.keyspaces.delete(id);
+    this.#delete(tables.keyspace, id);
   }
 
   putShard(row: ShardRow): void {
@@ -144,76 +171,60 @@ export class Tables {
   retireShard(id: number): void {
     this.state.shards.delete(id);
     this.state.retired.add(id);
-    this.#tx.delete("meta", rowKey(tables.shard, id));
+    this.#delete(tables.shard, id);
     this.#put(tables.retired, id, []);
+    if (this.state.decisions.delete(id)) this.#delete(tables.decisions, id);
   }
 
   putOperation(row: OperationRow): void {
     this.state.operations.set(row.id, row);
-    this.#put(tables.operation, row.id, [
-      row.id,
-      row.kind,
-      row.group,
-      row.reason,
-      row.steps.map(stepFields),
-      row.at,
-      row.stepStartedMicros,
-      row.state,
-      row.startedMicros,
-      row.finishedMicros ?? null,
-      row.detail ?? null,
-    ]);
+    this.#put(tables.operation, row.id, operationFields(row));
   }
 
   deleteOperation(id: number): void {
     this.state.operations.delete(id);
-    this.#tx.delete("meta", rowKey(tables.operation, id));
+    this.#delete(tables.operation, id);
+  }
+
+  putJob(row: JobRow): void {
+    this.state.jobs.set(row.id, row);
+    this.#put(tables.job, row.id, jobFields(row));
+  }
+
+  deleteJob(id: number): void {
+    this.state.jobs.delete(id);
+    this.#delete(tables.job, id);
+  }
+
+  /** Keeps why something was done to a shard; the oldest reasons go. */
+  noteDecision(shard: GroupId, decision: Decision): void {
+    if (!this.state.shards.has(shard)) return;
+    const kept = [...(this.state.decisions.get(shard) ?? []), decision].slice(-decisionsMax);
+    this.state.decisions.set(shard, kept);
+    this.#put(
+      tables.decisions,
+      shard,
+      kept.map((d) => [d.atMicros, d.kind, d.reason]),
+    );
+  }
+
+  putOnce(row: OnceRow): void {
+    this.state.once.set(row.key, row);
+    this.#put(tables.once, row.sequence, onceFields(row));
+  }
+
+  deleteOnce(row: OnceRow): void {
+    this.state.once.delete(row.key);
+    this.#delete(tables.once, row.sequence);
   }
 
   #put(table: number, id: number, fields: unknown): void {
     this.#tx.put("meta", rowKey(table, id), encode(fields));
   }
-}
 
-export function stepFields(step: Step): unknown[] {
-  switch (step.kind) {
-    case "transfer":
-      return [step.kind, step.to];
-    case "conf":
-      return [
-        step.kind,
-        step.changes.map((c) => [c.kind, c.id]),
-        step.joint,
-        step.added.map((r) => [r.replicaId, r.nodeId]),
-      ];
-    default:
-      return [step.kind, step.replicas];
+  #delete(table: number, id: number): void {
+    this.#tx.delete("meta", rowKey(table, id));
   }
-}
-
-/** In a command, a replica that has no id yet stands as minus its node's. */
-const anyId = Number.MIN_SAFE_INTEGER;
-
-/** @throws ProtocolError */
-export function readStep(value: unknown): Step {
-  const f = new FieldReader(value, "step");
-  const kind = f.choice(["transfer", "conf", "caughtUp"] as const);
-  if (kind === "transfer") return { kind, to: f.integer(anyId) };
-  if (kind === "caughtUp") {
-    return { kind, replicas: f.list((id) => new FieldReader([id], "replica id").integer(anyId)) };
-  }
-  return {
-    kind,
-    changes: f.list((element) => {
-      const c = new FieldReader(element, "change");
-      return { kind: c.choice(["voter", "learner", "remove"] as const), id: c.integer(anyId) };
-    }),
-    joint: f.boolean(),
-    added: f.list((element) => {
-      const r = new FieldReader(element, "added replica");
-      return { replicaId: r.integer(anyId), nodeId: r.integer(1) };
-    }),
-  };
 }
 
 /**
@@ -277,16 +288,33 @@ function readRow(state: PlacementState, key: Uint8Array, value: Uint8Array): voi
       return;
     }
     case tables.retired:
-      state.retired.add(Number(Buffer.from(key.buffer, key.byteOffset, key.byteLength).readBigUInt64BE(2)));
+      state.retired.add(idOf(key));
       return;
     case tables.operation: {
       const row = readOperation(f);
       state.operations.set(row.id, row);
       return;
     }
+    case tables.job: {
+      const row = readJob(f);
+      state.jobs.set(row.id, row);
+      return;
+    }
+    case tables.decisions:
+      state.decisions.set(idOf(key), readDecisions(fields));
+      return;
+    case tables.once: {
+      const row = readOnce(f);
+      state.once.set(row.key, row);
+      return;
+    }
     default:
       throw new ProtocolError(`placement row of an unknown table ${key[1]}`);
   }
+}
+
+function idOf(key: Uint8Array): number {
+  return Number(Buffer.from(key.buffer, key.byteOffset, key.byteLength).readBigUInt64BE(2));
 }
 
 function readCluster(f: FieldReader): ClusterRow {
@@ -324,7 +352,12 @@ function readNode(f: FieldReader): NodeRow {
     version: f.text(),
   };
   const downSinceMicros = f.optional((r) => r.integer());
-  return { ...row, ...(downSinceMicros === undefined ? {} : { downSinceMicros }) };
+  const drainUntilMicros = f.optional((r) => r.integer());
+  return {
+    ...row,
+    ...(downSinceMicros === undefined ? {} : { downSinceMicros }),
+    ...(drainUntilMicros === undefined ? {} : { drainUntilMicros }),
+  };
 }
 
 function readShard(f: FieldReader): ShardRow {
@@ -334,25 +367,4 @@ function readShard(f: FieldReader): ShardRow {
     return { descriptor: readDescriptor(b.any()), leader: b.integer(1) };
   });
   return { descriptor, ...(birth === undefined ? {} : { birth }) };
-}
-
-function readOperation(f: FieldReader): OperationRow {
-  const row = {
-    id: f.integer(1),
-    kind: f.choice(operationKinds),
-    group: f.integer(),
-    reason: f.text(),
-    steps: f.list(readStep),
-    at: f.integer(),
-    stepStartedMicros: f.integer(),
-    state: f.choice(operationStates),
-    startedMicros: f.integer(),
-  };
-  const finishedMicros = f.optional((r) => r.integer());
-  const detail = f.optional((r) => r.text());
-  return {
-    ...row,
-    ...(finishedMicros === undefined ? {} : { finishedMicros }),
-    ...(detail === undefined ? {} : { detail }),
-  };
 }

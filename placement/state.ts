@@ -1,6 +1,7 @@
 import {
   type ClusterId,
   defaultSettings,
+  type Epoch,
   type GroupId,
   type KeyspaceDescriptor,
   type Membership,
@@ -11,6 +12,7 @@ import {
   type ReplicaSite,
   type Settings,
   type ShardDescriptor,
+  type SplitChild,
 } from "#proto";
 
 /** What the bootstrap asked for; made once enough nodes are there (R31). */
@@ -53,6 +55,8 @@ export interface NodeRow {
   readonly version: string;
   /** In the log, so that a new placement leader knows it at once; absent while not down. */
   readonly downSinceMicros?: number;
+  /** Draining: while this has not passed, its being down starts no repair. */
+  readonly drainUntilMicros?: number;
 }
 
 /** A shard's first membership, kept until all of it was seen: what "create" orders are made of (R5, R32). */
@@ -74,27 +78,55 @@ export interface MemberStep {
 
 /**
  * One thing an operation has done by the leader of its group. `conf` with no changes leaves a joint
- * configuration. `caughtUp` orders nothing: it waits until these replicas have the leader's log.
+ * configuration. `turn`, `caughtUp` and `gone` order nothing: they wait until the nodes concerned may have
+ * another move, these replicas have the leader's log, those have been destroyed.
  */
 export type Step =
+  | { readonly kind: "turn" }
   | { readonly kind: "transfer"; readonly to: ReplicaId }
+  /** None of these may lead, where another voter can. */
+  | { readonly kind: "handOver"; readonly from: readonly ReplicaId[] }
   | {
       readonly kind: "conf";
       readonly changes: readonly MemberStep[];
       readonly joint: boolean;
       readonly added: readonly ReplicaSite[];
     }
-  | { readonly kind: "caughtUp"; readonly replicas: readonly ReplicaId[] };
+  | { readonly kind: "caughtUp"; readonly replicas: readonly ReplicaId[] }
+  | { readonly kind: "gone"; readonly replicas: readonly ReplicaSite[] }
+  /** The leader says where; then a `split` step takes this one's place. */
+  | { readonly kind: "suggest"; readonly by: "size" | "load"; readonly ways: number }
+  /** Children begin at the boundaries; the parent keeps what is before the first. Void at another epoch (R6). */
+  | {
+      readonly kind: "split";
+      readonly expected: Epoch;
+      readonly boundaries: readonly Uint8Array[];
+      readonly children: readonly SplitChild[];
+    };
 
-export type OperationKind = "transfer_leader" | "placement_voters" | "leave_joint";
-export const operationKinds: readonly OperationKind[] = [
+export const operationKinds = [
   "transfer_leader",
   "placement_voters",
   "leave_joint",
-];
+  "move_replica",
+  "repair",
+  "remove_learner",
+  "split",
+] as const;
+export type OperationKind = (typeof operationKinds)[number];
 
 export type OperationState = "running" | "done" | "failed" | "cancelled";
 export const operationStates: readonly OperationState[] = ["running", "done", "failed", "cancelled"];
+
+/** What an operation moves, for limits and for those who look. */
+export interface MoveInfo {
+  /** Absent: a replica more. */
+  readonly from?: NodeId;
+  /** Absent: a replica less. */
+  readonly to?: NodeId;
+  /** Estimated when it was planned. */
+  readonly bytes: number;
+}
 
 /** Work on one group, logged whole, with every id, before anything of it is sent (R32). */
 export interface OperationRow {
@@ -103,6 +135,9 @@ export interface OperationRow {
   readonly group: GroupId;
   readonly reason: string;
   readonly steps: readonly Step[];
+  readonly move?: MoveInfo;
+  /** The job it is a part of. */
+  readonly job?: number;
   /** Index of the step under way. */
   readonly at: number;
   readonly stepStartedMicros: number;
@@ -111,6 +146,76 @@ export interface OperationRow {
   readonly finishedMicros?: number;
   /** Why it failed or was cancelled. */
   readonly detail?: string;
+}
+
+export const taskStates = ["waiting", "running", "done", "failed"] as const;
+export type TaskState = (typeof taskStates)[number];
+export const taskActions = ["move", "transfer_leader"] as const;
+export type TaskAction = (typeof taskActions)[number];
+
+/** One planned step of a job: becomes an operation when its turn comes. */
+export interface Task {
+  readonly action: TaskAction;
+  readonly shard: GroupId;
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly reason: string;
+  readonly bytes: number;
+  readonly state: TaskState;
+  readonly attempts: number;
+  /** The operation that carries it out now, or did last. */
+  readonly operation?: number;
+}
+
+export const jobKinds = [
+  "update_node",
+  "drain",
+  "undrain",
+  "decommission",
+  "recommission",
+  "rebalance",
+  "scatter",
+  "delete_keyspace",
+] as const;
+export type JobKind = (typeof jobKinds)[number];
+
+/** Work on many groups; ids are of one series with the operations'. */
+export interface JobRow {
+  readonly id: number;
+  readonly kind: JobKind;
+  readonly reason: string;
+  readonly node?: NodeId;
+  /** Whose replicas must be gone (delete_keyspace), or the one that is scattered. */
+  readonly shards: readonly GroupId[];
+  /** What there was to do at the beginning: leaders to give away, replicas to move or destroy. */
+  readonly total: number;
+  readonly tasks: readonly Task[];
+  /** The plan it carries out. */
+  readonly plan?: string;
+  readonly state: OperationState;
+  readonly startedMicros: number;
+  readonly finishedMicros?: number;
+  readonly detail?: string;
+}
+
+/** Why something was done to a shard; the last ones are kept. */
+export interface Decision {
+  readonly atMicros: number;
+  readonly kind: string;
+  readonly reason: string;
+}
+
+/** An admin request that was carried out under an idempotency key, with its answer. */
+export interface OnceRow {
+  readonly key: string;
+  /** Order of coming. */
+  readonly sequence: number;
+  readonly atMicros: number;
+  readonly fingerprint: string;
+  readonly status: number;
+  readonly body: unknown;
+  /** What the command gave, such as the operation's id. */
+  readonly value: number;
 }
 
 /** All that placement's log decides, in memory; the rows of `rows.ts` are the same on disk. */
@@ -131,6 +236,10 @@ export interface PlacementState {
   /** Shards that are no more: a replica of one is an orphan (R34). */
   readonly retired: Set<GroupId>;
   readonly operations: Map<number, OperationRow>;
+  readonly jobs: Map<number, JobRow>;
+  /** The last decisions about each shard, oldest first. */
+  readonly decisions: Map<GroupId, readonly Decision[]>;
+  readonly once: Map<string, OnceRow>;
 }
 
 const nothing = new Uint8Array(0);
@@ -160,6 +269,9 @@ export function emptyState(): PlacementState {
     shards: new Map(),
     retired: new Set(),
     operations: new Map(),
+    jobs: new Map(),
+    decisions: new Map(),
+    once: new Map(),
   };
 }
 
@@ -179,4 +291,17 @@ export function operationOf(state: PlacementState, group: GroupId): OperationRow
     if (operation.group === group && operation.state === "running") return operation;
   }
   return undefined;
+}
+
+/** The running job about a node; there is at most one. */
+export function jobOf(state: PlacementState, node: NodeId): JobRow | undefined {
+  for (const job of state.jobs.values()) if (job.node === node && job.state === "running") return job;
+  return undefined;
+}
+
+/** Groups with a replica on the node, placement's own included. */
+export function groupsOn(state: PlacementState, node: NodeId): GroupId[] {
+  const held = (descriptor: ShardDescriptor): boolean => descriptor.replicas.some((r) => r.nodeId === node);
+  const shards = [...state.shards.values()].filter((row) => held(row.descriptor));
+  return [...(held(state.own) ? [0] : []), ...shards.map((row) => row.descriptor.id)];
 }

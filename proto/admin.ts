@@ -11,9 +11,18 @@ export interface AdminRequest {
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
-/** `ok`: the HTTP status and JSON body to answer with. `error`: a problem. `not_leader`: ask `leader`. */
+/**
+ * `ok`: the HTTP status and JSON body to answer with; `replayed` when an earlier request under the same
+ * `idempotency_key` did the work.
+ * `error`: a problem. `not_leader`: ask `leader`.
+ */
 export type AdminResponse =
-  | { readonly kind: "ok"; readonly status: number; readonly body: unknown }
+  | {
+      readonly kind: "ok";
+      readonly status: number;
+      readonly body: unknown;
+      readonly replayed?: boolean;
+    }
   | {
       readonly kind: "error";
       readonly code: Code;
@@ -35,7 +44,7 @@ export function decodeAdminRequest(bytes: Uint8Array): AdminRequest {
 export function encodeAdminResponse(r: AdminResponse): Uint8Array {
   switch (r.kind) {
     case "ok":
-      return encode([r.kind, r.status, r.body]);
+      return encode([r.kind, r.status, r.body, r.replayed ?? false]);
     case "error":
       return encode([r.kind, r.code, r.detail, r.extra ?? null]);
     default:
@@ -47,7 +56,10 @@ export function encodeAdminResponse(r: AdminResponse): Uint8Array {
 export function decodeAdminResponse(bytes: Uint8Array): AdminResponse {
   const f = FieldReader.of(bytes, "admin response");
   const kind = f.choice(["ok", "error", "not_leader"] as const);
-  if (kind === "ok") return { kind, status: f.integer(100), body: f.any() };
+  if (kind === "ok") {
+    const answer = { kind, status: f.integer(100), body: f.any() };
+    return f.any() === true ? { ...answer, replayed: true } : answer;
+  }
   if (kind === "not_leader") {
     const leader = f.optional((r) => r.integer(1));
     return { kind, ...(leader === undefined ? {} : { leader }) };

@@ -117,6 +117,7 @@ export {
   type ReplicaSite,
   type ReportReply,
   replicasOfConf,
+  type SplitHint,
   type Standing,
   type VersionedSettings,
 } from "./placement.ts";

@@ -1,5 +1,6 @@
 import { decode, encode, FieldReader, ProtocolError } from "./codec.ts";
 import type { ClusterId, GroupId, NodeId, ReplicaId } from "./ids.ts";
+import type { Partition } from "./keys.ts";
 import { decodeRouteTable, encodeRouteTable, type RouteTable, type RouteVersion } from "./routes.ts";
 import { changeSettings, defaultSettings, type Settings } from "./settings.ts";
 import {
@@ -11,6 +12,7 @@ import {
   readKeyspace,
   type ShardDescriptor,
 } from "./shards.ts";
+import { encodeSplit, readSplit, type SplitCommand, splitTag } from "./split.ts";
 
 /**
  * RPC methods of placement. `report`: node → leader. `nudge`: leader → node, "report now, there are orders".
@@ -95,6 +97,17 @@ export interface PeerReport {
   readonly state: "Probe" | "Replicate" | "Snapshot";
 }
 
+/** Where a leader would split its shard, as asked by a `suggest` order; of one range version. */
+export interface SplitHint {
+  readonly by: "size" | "load";
+  readonly ways: number;
+  readonly version: number;
+  /** Empty: it cannot be split so. */
+  readonly boundaries: readonly Uint8Array[];
+  /** Why not; empty otherwise. */
+  readonly blocked: string;
+}
+
 /** What only the leader of a group says about it. */
 export interface LeadReport {
   readonly descriptor: ShardDescriptor;
@@ -103,6 +116,7 @@ export interface LeadReport {
   readonly keys: number;
   readonly writesPerSecond: number;
   readonly readsPerSecond: number;
+  readonly splitHint?: SplitHint;
 }
 
 /** One replica on the reporting node. `leaderless`: it knows of no leader (R33). */
@@ -163,13 +177,29 @@ function replicaReportFields(r: ReplicaReport): unknown[] {
           l.keys,
           l.writesPerSecond,
           l.readsPerSecond,
+          l.splitHint === undefined ? null : hintFields(l.splitHint),
         ];
   return [r.group, r.replicaId, r.term, r.state, r.confVersion, lead];
 }
 
+function hintFields(h: SplitHint): unknown[] {
+  return [h.by, h.ways, h.version, h.boundaries, h.blocked];
+}
+
+function readHint(value: unknown): SplitHint {
+  const f = new FieldReader(value, "split hint");
+  return {
+    by: f.choice(["size", "load"] as const),
+    ways: f.integer(2),
+    version: f.integer(),
+    boundaries: f.list((key) => new FieldReader([key], "split boundary").bytes().slice()),
+    blocked: f.text(),
+  };
+}
+
 function readLead(value: unknown): LeadReport {
   const f = new FieldReader(value, "lead report");
-  return {
+  const lead = {
     descriptor: readDescriptor(f.any()),
     peers: f.list((element) => {
       const p = new FieldReader(element, "peer report");
@@ -185,6 +215,8 @@ function readLead(value: unknown): LeadReport {
     writesPerSecond: f.number(),
     readsPerSecond: f.number(),
   };
+  const splitHint = f.optional((r) => readHint(r.any()));
+  return { ...lead, ...(splitHint === undefined ? {} : { splitHint }) };
 }
 
 function readReplicaReport(value: unknown): ReplicaReport {
@@ -291,6 +323,16 @@ export type Order =
     }
   | { readonly kind: "transfer"; readonly group: GroupId; readonly to: ReplicaId }
   | { readonly kind: "conf"; readonly group: GroupId; readonly change: ConfOrder }
+  /** Say in the next report where this shard should be split. */
+  | {
+      readonly kind: "suggest";
+      readonly group: GroupId;
+      readonly by: "size" | "load";
+      readonly ways: number;
+      readonly partition: Partition;
+      readonly slots: number;
+    }
+  | { readonly kind: "split"; readonly group: GroupId; readonly split: SplitCommand }
   /** Only for a replica that a newer membership does not have, or of a retired shard (R34). */
   | {
       readonly kind: "destroy";
@@ -317,6 +359,10 @@ function orderFields(o: Order): unknown[] {
       const { changes, joint, context } = o.change;
       return [o.kind, o.group, changes.map((c) => [c.kind, c.id]), joint, encodeConfContext(context)];
     }
+    case "suggest":
+      return [o.kind, o.group, o.by, o.ways, o.partition, o.slots];
+    case "split":
+      return [o.kind, o.group, encodeSplit(o.split)];
     default:
       return [o.kind, o.group, o.replicaId, o.reason];
   }
@@ -324,7 +370,7 @@ function orderFields(o: Order): unknown[] {
 
 function readOrder(value: unknown): Order {
   const f = new FieldReader(value, "order");
-  const kind = f.choice(["create", "transfer", "conf", "destroy"] as const);
+  const kind = f.choice(["create", "transfer", "conf", "suggest", "split", "destroy"] as const);
   switch (kind) {
     case "create":
       return {
@@ -351,6 +397,21 @@ function readOrder(value: unknown): Order {
           context: decodeConfContext(f.bytes()),
         },
       };
+    case "suggest":
+      return {
+        kind,
+        group: f.integer(1),
+        by: f.choice(["size", "load"] as const),
+        ways: f.integer(2),
+        partition: f.choice(["hash", "range"] as const),
+        slots: f.integer(),
+      };
+    case "split": {
+      const group = f.integer(1);
+      const split = FieldReader.of(f.bytes(), "split order");
+      if (split.integer() !== splitTag) throw new ProtocolError("split order: not a split");
+      return { kind, group, split: readSplit(split) };
+    }
     default:
       return { kind, group: f.integer(), replicaId: f.integer(1), reason: f.text() };
   }

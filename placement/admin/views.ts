@@ -1,8 +1,11 @@
 import { hexOf, type KeyspaceDescriptor, type ReplicaDescriptor } from "#proto";
 import type { PlacementEvent } from "../events.ts";
 import { type GroupModel, type Model, type NodeModel, nameOf } from "../model.ts";
+import { leftOf, waitsFor } from "../plan/jobs.ts";
+import { MoveRoom } from "../plan/limits.ts";
 import { groupOf } from "../plan/operations.ts";
-import type { OperationRow } from "../state.ts";
+import { etaOf, planDecommission } from "../plan/plans.ts";
+import type { JobRow, OperationRow, Step, Task } from "../state.ts";
 import { canLose } from "./can-lose.ts";
 import { isoOf } from "./iso.ts";
 
@@ -136,23 +139,45 @@ export function keyspaceView(model: Model, keyspace: KeyspaceDescriptor): Json {
   };
 }
 
-/** A guess for the rest of a step, ms: what such steps take when nothing is in the way. */
-const stepEtaMs = { transfer: 500, conf: 1_000, caughtUp: 5_000 } as const;
+/** What a step takes when nothing is in the way, ms, besides its bytes. */
+const stepEtaMs: Readonly<Record<Step["kind"], number>> = {
+  turn: 0,
+  transfer: 500,
+  handOver: 500,
+  conf: 500,
+  caughtUp: 500,
+  gone: 500,
+  suggest: 500,
+  split: 500,
+};
 
 export function operationView(model: Model, row: OperationRow): Json {
   const total = row.steps.length;
   const running = row.state === "running";
-  const etaMs = row.steps.slice(row.at).reduce((sum, step) => sum + stepEtaMs[step.kind], 0);
+  const left = row.steps.slice(row.at);
+  const bytes = left.some((step) => step.kind === "caughtUp") ? (row.move?.bytes ?? 0) : 0;
+  const copyMs = (bytes / model.settings.move_bytes_per_s) * 1_000;
+  const etaMs = left.reduce((sum, step) => sum + stepEtaMs[step.kind], Math.round(copyMs));
   const blockedBy = running ? blockedOn(model, row) : undefined;
+  const { from, to } = row.move ?? {};
   return {
     id: String(row.id),
     kind: row.kind,
     ...(row.group === 0 ? {} : { shard: row.group }),
+    ...(from === undefined ? {} : { from: nameOf(model, from) }),
+    ...(to === undefined ? {} : { to: nameOf(model, to) }),
+    ...(row.job === undefined ? {} : { part_of: String(row.job) }),
     state: row.state,
     progress: total === 0 ? 1 : row.at / total,
     eta_ms: running ? etaMs : 0,
     steps_done: row.at,
     steps_total: total,
+    ...endingView(row, blockedBy),
+  };
+}
+
+function endingView(row: OperationRow | JobRow, blockedBy: string | undefined): Json {
+  return {
     reason: row.reason,
     ...(row.detail === undefined ? {} : { detail: row.detail }),
     ...(blockedBy === undefined ? {} : { blocked_by: blockedBy }),
@@ -165,12 +190,93 @@ function blockedOn(model: Model, row: OperationRow): string | undefined {
   const group = groupOf(model, row);
   if (group?.leader === undefined) return "the group has no leader";
   const step = row.steps[row.at];
+  if (step?.kind === "turn" && row.move !== undefined) {
+    const full = new MoveRoom(model).full(row.move).map((node) => nameOf(model, node));
+    return full.length === 0
+      ? undefined
+      : `${full.join(" and ")} have as many moves under way as they may (max_concurrent_moves)`;
+  }
   if (step?.kind !== "caughtUp") return undefined;
   const behind = step.replicas.flatMap((id) => {
     const replica = group.descriptor.replicas.find((r) => r.replicaId === id);
     return replica === undefined ? [] : [nameOf(model, replica.nodeId)];
   });
   return `waits until ${behind.join(", ")} have the leader's log`;
+}
+
+/** Work on many groups; with `steps` each of them too. */
+export function jobView(model: Model, row: JobRow, options: { readonly steps?: boolean } = {}): Json {
+  const running = row.state === "running";
+  const { done, total } = jobProgress(model, row);
+  const waiting = row.tasks.filter((task) => task.state === "waiting" || task.state === "running");
+  const steps = waiting.map((task) => ({ ...task, etaMs: 0 }));
+  const blockedBy = running ? jobBlockedOn(model, row) : undefined;
+  return {
+    id: String(row.id),
+    kind: row.kind,
+    ...(row.node === undefined ? {} : { node: nameOf(model, row.node) }),
+    ...(row.shards.length === 1 ? { shard: row.shards[0] } : {}),
+    ...(row.plan === undefined ? {} : { plan: row.plan }),
+    state: row.state,
+    progress: total === 0 || row.state === "done" ? 1 : done / total,
+    eta_ms: running ? etaOf(model, steps) : 0,
+    steps_done: done,
+    steps_total: total,
+    ...endingView(row, blockedBy),
+    ...(options.steps === true ? { steps: row.tasks.map((task) => taskView(model, task)) } : {}),
+  };
+}
+
+function jobProgress(model: Model, row: JobRow): { readonly done: number; readonly total: number } {
+  const byTasks = row.kind === "rebalance" || row.kind === "scatter";
+  const total = byTasks ? row.tasks.length : row.total;
+  if (row.state === "done") return { done: total, total };
+  if (byTasks) return { done: row.tasks.filter((task) => task.state === "done").length, total };
+  // Leaders and replicas may come in the meantime.
+  return { done: Math.max(0, total - leftOf(model, row)), total };
+}
+
+function jobBlockedOn(model: Model, row: JobRow): string | undefined {
+  const waiting = row.tasks.filter((task) => task.state === "waiting");
+  const underWay = row.tasks.some((task) => task.state === "running");
+  if (waiting.length === 0 || underWay) {
+    const stuck = row.kind === "decommission" && !underWay && waiting.length === 0;
+    return stuck ? decommissionBlockedOn(model, row) : undefined;
+  }
+  const room = new MoveRoom(model);
+  for (const task of waiting) {
+    const why = waitsFor(model, task, room);
+    if (why !== undefined) return why;
+  }
+  return undefined;
+}
+
+function decommissionBlockedOn(model: Model, { node }: JobRow): string | undefined {
+  const blockers = node === undefined ? [] : planDecommission(model, node).blockers;
+  return blockers[0]?.reason;
+}
+
+function taskView(model: Model, task: Task): Json {
+  return {
+    shard: task.shard,
+    action: task.action,
+    from: nameOf(model, task.from),
+    to: nameOf(model, task.to),
+    state: task.state,
+    reason: task.reason,
+    bytes: task.bytes,
+    ...(task.operation === undefined ? {} : { operation: String(task.operation) }),
+  };
+}
+
+/** Where a key lives, and the reasons of the decisions that put it there, the last ones, oldest first. */
+export function whyView(model: Model, shard: GroupModel): Json {
+  const decisions = model.state.decisions.get(shard.id) ?? [];
+  return {
+    ...locateView(model, shard),
+    keyspace: shard.keyspace?.name ?? null,
+    decisions: decisions.map(({ atMicros, kind, reason }) => ({ at: isoOf(atMicros), kind, reason })),
+  };
 }
 
 export function eventView(model: Model, event: PlacementEvent): Json {

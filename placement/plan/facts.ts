@@ -1,4 +1,4 @@
-import { sameLabels } from "../apply.ts";
+import { sameLabels } from "../apply-nodes.ts";
 import type { Command } from "../commands.ts";
 import type { Checker } from "./decision.ts";
 

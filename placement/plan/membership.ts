@@ -1,6 +1,14 @@
 import type { NodeId, ReplicaDescriptor } from "#proto";
 import type { Command } from "../commands.ts";
-import { type GroupModel, isJoint, isVoter, type Model, nameOf } from "../model.ts";
+import {
+  type GroupModel,
+  isExpectedBack,
+  isJoint,
+  isStaying,
+  isVoter,
+  type Model,
+  nameOf,
+} from "../model.ts";
 import type { MemberStep, Step } from "../state.ts";
 import type { Checker } from "./decision.ts";
 
@@ -44,8 +52,51 @@ export function stepsTo(group: GroupModel, target: ReadonlySet<NodeId>): Step[] 
   ];
   if (changes.length === 0) return [];
   const wait: Step[] = promoted.length === 0 ? [] : [{ kind: "caughtUp", replicas: promoted.map(id) }];
-  return [...learners, ...wait, { kind: "conf", changes, joint: true, added: [] }, leave];
+  const leaving = removed.filter(isVoter).map((r) => r.replicaId);
+  // R10: a leader does not remove itself.
+  const handOver: Step[] = leaving.length === 0 ? [] : [{ kind: "handOver", from: leaving }];
+  return [
+    ...learners,
+    ...wait,
+    ...handOver,
+    { kind: "conf", changes, joint: true, added: [] },
+    leave,
+    ...goneSteps(removed),
+  ];
 }
+
+function goneSteps(removed: readonly ReplicaDescriptor[]): Step[] {
+  const replicas = removed.map(({ replicaId, nodeId }) => ({ replicaId, nodeId }));
+  return replicas.length === 0 ? [] : [{ kind: "gone", replicas }];
+}
+
+/**
+ * A learner that nobody is about to promote was left by a move that failed or was cancelled: it is removed,
+ * so that every such end is a whole state.
+ */
+export const checkLearners: Checker = (model) => {
+  const commands: Command[] = [];
+  for (const group of [model.placement, ...model.shards.values()]) {
+    if (group.operation !== undefined || group.leader === undefined || isJoint(group.descriptor)) continue;
+    const learners = group.descriptor.replicas.filter((r) => r.role === "learner");
+    if (learners.length === 0) continue;
+    const names = learners.map((r) => nameOf(model, r.nodeId)).join(", ");
+    commands.push({
+      name: "operation.begin",
+      kind: "remove_learner",
+      group: group.id,
+      reason: `the replica on ${names} was left by a move that did not end well`,
+      steps: [
+        ...learners.map((r): Step => {
+          const changes = [{ kind: "remove" as const, id: r.replicaId }];
+          return { kind: "conf", changes, joint: false, added: [] };
+        }),
+        ...goneSteps(learners),
+      ],
+    });
+  }
+  return commands;
+};
 
 function isVoterAt(replica: ReplicaDescriptor | undefined): boolean {
   return replica !== undefined && isVoter(replica);
@@ -70,20 +121,31 @@ export const checkPlacementVoters: Checker = (model) => {
   return [{ name: "operation.begin", kind: "placement_voters", group: 0, reason, steps }];
 };
 
+/** Could placement's voters do without this node? */
+export function placementFits(model: Model, without: NodeId): boolean {
+  const { placement } = model;
+  const voters = placement.descriptor.replicas.filter(isVoter).map((r) => r.nodeId);
+  return chooseVoters(model, placement, voters, without) !== undefined;
+}
+
 function chooseVoters(
   model: Model,
   placement: GroupModel,
   voters: readonly NodeId[],
+  without?: NodeId,
 ): Set<NodeId> | undefined {
   const wanted = model.settings.placement_replicas;
   const leader = placement.leader?.nodeId;
   const stays = (node: NodeId): boolean => {
+    if (node === without) return false;
     const held = model.nodes.get(node);
-    return held !== undefined && held.liveness !== "down" && held.row.membership === "active";
+    // A draining node keeps its replicas, and while it is expected back its being down is no reason either.
+    if (held?.row.membership === "draining" && isExpectedBack(model, held)) return true;
+    return held !== undefined && held.liveness !== "down" && isStaying(held.row.membership);
   };
   const kept = voters.filter(stays).sort((a, b) => Number(b === leader) - Number(a === leader) || a - b);
   const fresh = [...model.nodes.values()]
-    .filter((node) => node.usable && !voters.includes(node.row.id))
+    .filter((node) => node.usable && !voters.includes(node.row.id) && node.row.id !== without)
     .map((node) => node.row.id);
   const there = kept.length + fresh.length;
   const possible = Math.min(wanted, there % 2 === 0 ? there - 1 : there);

@@ -4,17 +4,29 @@ import { balanceLeaders } from "./balance.ts";
 import { checkBirths, checkDefaultKeyspace } from "./births.ts";
 import type { Checker } from "./decision.ts";
 import { checkEpochs, checkNodes } from "./facts.ts";
-import { checkJoint, checkPlacementVoters } from "./membership.ts";
+import { coolHotShards } from "./hot.ts";
+import { checkJobs } from "./jobs.ts";
+import { checkJoint, checkLearners, checkPlacementVoters } from "./membership.ts";
 import { checkOperations } from "./operations.ts";
+import { checkSplits, recordSplits } from "./splits.ts";
+import { balanceReplicas, checkCount, checkParting, checkRepair } from "./upkeep.ts";
 
 /** What is written down as it happens, whatever else is going on. */
-const recorders: readonly Checker[] = [checkNodes, checkEpochs, checkBirths];
+const recorders: readonly Checker[] = [checkNodes, checkEpochs, recordSplits, checkBirths];
 
 /** In order: what is begun is finished before anything new, safety comes before evenness. */
 const schedulers: readonly Checker[] = [
   checkDefaultKeyspace,
   checkJoint,
+  checkLearners,
   checkPlacementVoters,
+  checkRepair,
+  checkCount,
+  checkJobs,
+  checkSplits,
+  checkParting,
+  balanceReplicas,
+  coolHotShards,
   balanceLeaders,
 ];
 

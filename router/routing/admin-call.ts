@@ -159,8 +159,9 @@ export class AdminCall {
     this.#finished = true;
     this.#cancel();
     const tellsOutcome = this.#changes && outcome.kind === "error";
-    // A later refusal does not clear an earlier silence.
-    this.#done(tellsOutcome ? { ...outcome, outcome: this.#silent ? "unknown" : "not_applied" } : outcome);
+    // A later refusal does not clear an earlier silence; placement's own "timeout" is one, too.
+    const unknown = this.#silent || (outcome.kind === "error" && outcome.code === "timeout");
+    this.#done(tellsOutcome ? { ...outcome, outcome: unknown ? "unknown" : "not_applied" } : outcome);
   }
 }
 
