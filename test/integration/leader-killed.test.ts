@@ -4,6 +4,7 @@ import { Cluster } from "./support/cluster.ts";
 import { spread, tell } from "./support/figures.ts";
 import { header } from "./support/http.ts";
 import { Load } from "./support/load.ts";
+import { describeMachine, watchMachine } from "./support/machine.ts";
 import { keyPerShard, Probes } from "./support/probes.ts";
 import { testScope } from "./support/test-scope.ts";
 import { until } from "./support/wait.ts";
@@ -12,6 +13,8 @@ const scope = testScope();
 
 it("kill -9 of the node leading most shards under load: nothing acknowledged is lost, every shard takes writes again, the node catches up", async () => {
   const cluster = await Cluster.whole({ folder: scope.folder(), defer: (end) => scope.defer(end) });
+  const machine = await watchMachine(cluster.folder);
+  scope.defer(() => machine.stop());
   const before = await cluster.shards();
   const victim = cluster.member(busiestLeader(before));
   const ledByVictim = before.filter(({ leader }) => leader === victim.name).map(({ id }) => id);
@@ -39,6 +42,7 @@ it("kill -9 of the node leading most shards under load: nothing acknowledged is 
   tell(`${victim.name} led ${ledByVictim.length} of ${before.length} shards when it was killed`);
   tell(`gap without acknowledged writes, its shards:    ${spread(led)}`);
   tell(`gap without acknowledged writes, other shards:  ${spread(others)}`);
+  tell(describeMachine(machine));
   tell(`calls that failed meanwhile: ${JSON.stringify(load.failures(killedMs))}`);
 
   victim.start();

@@ -3,6 +3,7 @@ import type { ShardView } from "./support/admin.ts";
 import { Cluster } from "./support/cluster.ts";
 import { spread, tell } from "./support/figures.ts";
 import { Load } from "./support/load.ts";
+import { describeMachine, watchMachine } from "./support/machine.ts";
 import { keyPerShard, Probes } from "./support/probes.ts";
 import { testScope } from "./support/test-scope.ts";
 import { until } from "./support/wait.ts";
@@ -23,6 +24,8 @@ function changed(before: readonly ShardView[], after: readonly ShardView[]): rea
 
 it("nats-server killed and started again under load: writes go on by themselves, no leader is deposed for it (R21), failures are told rightly", async () => {
   const cluster = await Cluster.whole({ folder: scope.folder(), defer: (end) => scope.defer(end) });
+  const machine = await watchMachine(cluster.folder);
+  scope.defer(() => machine.stop());
   const keys = await keyPerShard(
     cluster.clients[0]!,
     (await cluster.shards()).map(({ id }) => id),
@@ -68,6 +71,7 @@ it("nats-server killed and started again under load: writes go on by themselves,
   tell(`after 3 s without NATS every shard took 5 writes within ${Math.round(performance.now() - upMs)} ms`);
 
   await Promise.all([load.stop(), probes.stop()]);
+  tell(describeMachine(machine));
   tell(`calls that failed: ${JSON.stringify(load.failures())}`);
   await cluster.untilLevel();
   await load.recorder.readAll(cluster.clients);

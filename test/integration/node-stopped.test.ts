@@ -3,6 +3,7 @@ import { busiestLeader, nodesOf } from "./support/admin.ts";
 import { Cluster } from "./support/cluster.ts";
 import { spread, tell } from "./support/figures.ts";
 import { isFine, Load } from "./support/load.ts";
+import { describeMachine, watchMachine } from "./support/machine.ts";
 import { keyPerShard, Probes } from "./support/probes.ts";
 import { testScope } from "./support/test-scope.ts";
 import { until } from "./support/wait.ts";
@@ -13,6 +14,8 @@ const stoppedMs = 10_000;
 
 it("SIGSTOP of one node for 10 s: the others serve on, it comes back into the cluster afterwards", async () => {
   const cluster = await Cluster.whole({ folder: scope.folder(), defer: (end) => scope.defer(end) });
+  const machine = await watchMachine(cluster.folder);
+  scope.defer(() => machine.stop());
   const shards = await cluster.shards();
   const victim = cluster.member(busiestLeader(shards));
   const others = cluster.clients.filter(({ name }) => name !== victim.name);
@@ -43,6 +46,7 @@ it("SIGSTOP of one node for 10 s: the others serve on, it comes back into the cl
   tell(`gap without acknowledged writes: ${spread(gaps)}`);
   tell(`latency before the stop:         ${spread(before.map(({ ms }) => ms))}`);
   tell(`latency after the failover:      ${spread(during.map(({ ms }) => ms))}`);
+  tell(describeMachine(machine));
   expect(during.length).toBeGreaterThan(100);
   expect(during.filter(({ code }) => !isFine(code))).toEqual([]);
 

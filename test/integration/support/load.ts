@@ -54,12 +54,12 @@ export class Load {
     return this.told.filter(({ code, startMs }) => startMs >= fromMs && isFine(code)).length;
   }
 
-  /** Calls that failed, by what they were told. */
+  /** Calls that failed, by whom they went through and what they were told. */
   failures(fromMs = 0): Readonly<Record<string, number>> {
     const counts: Record<string, number> = {};
-    for (const { code, answer, startMs } of this.told) {
+    for (const { server, code, why, answer, startMs } of this.told) {
       if (isFine(code) || startMs < fromMs) continue;
-      const what = `${code} ${answer.kind}`;
+      const what = `${server}: ${why ?? code}, ${answer.kind}`;
       counts[what] = (counts[what] ?? 0) + 1;
     }
     return counts;

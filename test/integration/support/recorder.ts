@@ -15,6 +15,8 @@ export interface Told {
   readonly ms: number;
   /** Of the problem; `none` when no answer came. */
   readonly code: string | undefined;
+  /** Why no answer came. */
+  readonly why: string | undefined;
   readonly reply: Reply | undefined;
 }
 
@@ -58,6 +60,7 @@ export class Recorder {
     let reply: Reply | undefined;
     let answer: Answer;
     let code: string | undefined;
+    let why: string | undefined;
     try {
       reply = await client.call(method, path, options);
       answer = this.#answerOf(call, reply);
@@ -67,12 +70,13 @@ export class Recorder {
     } catch (error) {
       if (!(error instanceof NoReply)) throw error;
       code = "none";
+      why = error.message;
       if (isRead(call)) answer = { kind: "noAnswer" };
       else answer = { kind: error.neverSent ? "notApplied" : "unknown" };
     }
     const endMs = performance.now();
     this.history.end(operation, answer, endMs);
-    const told = { server: client.name, call, key, answer, startMs, ms: endMs - startMs, code, reply };
+    const told = { server: client.name, call, key, answer, startMs, ms: endMs - startMs, code, why, reply };
     this.#onAnswer(told);
     return told;
   }
