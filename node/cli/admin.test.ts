@@ -85,13 +85,13 @@ describe("actions become requests", () => {
     expect(first!.headers["idempotency-key"]).toMatch(/^[0-9a-f-]{36}$/);
   });
 
-  it("a new keyspace says what it has by default", async () => {
+  it("a new keyspace leaves to the cluster what nobody said", async () => {
     bench.answer = () => ok({ name: "users" }, 201);
     expect(await bench.kvorum(["keyspaces", "create", "users", "--partition", "range"])).toMatchObject({
       code: 0,
       out: "keyspace users is made\n",
     });
-    expect(asked(bench.requests[0]!).body).toEqual({ name: "users", partition: "range", shards: 16 });
+    expect(asked(bench.requests[0]!).body).toEqual({ name: "users", partition: "range" });
   });
 
   it("settings take units, and what was set is shown", async () => {

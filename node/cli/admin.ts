@@ -25,7 +25,10 @@ export const status: Run = async (context) => {
       ],
       ["nodes", counts(nodes)],
       ["shards", counts(shards)],
-      ["can lose", `${canLose["nodes"] ?? "-"} nodes: ${canLose["reason"] ?? "-"}`],
+      [
+        "can lose",
+        `${canLose["nodes"] ?? "-"} ${canLose["nodes"] === 1 ? "node" : "nodes"}: ${canLose["reason"] ?? "-"}`,
+      ],
     ]),
   );
 };

@@ -28,9 +28,9 @@ const create: Action = {
     const { values } = context;
     const body = {
       name,
-      partition: values.get(set.keyspacePartition, "hash"),
+      partition: values.get(set.keyspacePartition),
       slots: values.get(set.slots),
-      shards: values.get(set.keyspaceShards, 16),
+      shards: values.get(set.keyspaceShards),
       replicas: values.get(set.keyspaceReplicas),
     };
     return change(context, { method: "POST", path: "/v1/admin/keyspaces", body }, `keyspace ${name} is made`);

@@ -4,7 +4,7 @@ import type { Run } from "./command.ts";
 import { asDocument, type Document, fetchAll, print, printList } from "./documents.ts";
 import { openApi } from "./http.ts";
 import { durationText } from "./plan-text.ts";
-import { follow } from "./progress.ts";
+import { follow, waitingText } from "./progress.ts";
 import * as set from "./settings.ts";
 import { type Column, facts, show as shown } from "./table.ts";
 
@@ -30,7 +30,7 @@ function reasonText({ reason, blocked_by: blocked, detail }: Document): string {
   return [
     shown(reason),
     ...(typeof detail === "string" ? [detail] : []),
-    ...(typeof blocked === "string" ? [`waits: ${blocked}`] : []),
+    ...(typeof blocked === "string" ? [waitingText(blocked)] : []),
   ].join("; ");
 }
 

@@ -25,7 +25,7 @@ export function planText(plan: Document, dry: boolean): string {
       `${steps.length} ${steps.length === 1 ? "step" : "steps"}, ${bytesText(bytes)}, about ${eta}\n`,
     );
     lines.push(table(stepColumns, steps));
-  } else lines.push(`nothing to do: ${show(plan["reason"])}\n`);
+  } else lines.push(`${nothing(show(plan["reason"]), blockers.length > 0)}\n`);
   if (blockers.length > 0) lines.push("in the way:\n", ...blockers.map((each) => `  ${blockerText(each)}\n`));
   if (before !== undefined) lines.push(`imbalance ${percent(before)} → ${percent(after)}\n`);
   if (steps.length > 0 && typeof plan["reason"] === "string" && plan["reason"] !== "") {
@@ -35,6 +35,10 @@ export function planText(plan: Document, dry: boolean): string {
     lines.push(`nothing was changed; exactly this is done by the same command with --plan ${plan["plan"]}\n`);
   }
   return lines.join("");
+}
+
+function nothing(reason: string, blocked: boolean): string {
+  return blocked || reason.startsWith("nothing to do") ? reason : `nothing to do: ${reason}`;
 }
 
 function percent(share: unknown): string {

@@ -103,6 +103,10 @@ function statusText(operation: Document): string {
     ...(typeof progress === "number" ? [`${Math.floor(progress * 100)} %`] : []),
     ...(typeof steps === "number" ? [`${steps}/${total} steps`] : []),
     ...(typeof eta === "number" && eta > 0 ? [`about ${durationText(eta)} left`] : []),
-    ...(blocked === undefined || blocked === null ? [] : [`waits: ${show(blocked)}`]),
+    ...(typeof blocked === "string" ? [waitingText(blocked)] : []),
   ].join(", ");
+}
+
+export function waitingText(blocked: string): string {
+  return blocked.startsWith("waits") ? blocked : `waits: ${blocked}`;
 }

@@ -140,7 +140,8 @@ export function processIo(): Io {
     err: (text) => void process.stderr.write(text),
     outIsTerminal: process.stdout.isTTY === true,
     errIsTerminal: process.stderr.isTTY === true,
-    errColumns: process.stderr.columns ?? 80,
+    // Some terminals do not know how wide they are.
+    errColumns: process.stderr.columns || 80,
     sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
     async readInput() {
       const chunks: Buffer[] = [];

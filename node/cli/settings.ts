@@ -171,9 +171,16 @@ export const keyspace: Setting<string> = textSetting(
   { flag: "keyspace", value: "NAME", help: "the keyspace (default: default; in lists all)" },
   nameProblem,
 );
-export const keyspacePartition: Setting<Partition> = choiceSetting(partitionNamed, partitions);
+export const keyspacePartition: Setting<Partition> = choiceSetting(
+  { ...partitionNamed, help: "how keys spread over shards: hash or range (default: as at the bootstrap)" },
+  partitions,
+);
 export const keyspaceShards: Setting<number> = integerSetting(
-  { flag: "shards", value: "N", help: "shards of the new keyspace (default 16)" },
+  {
+    flag: "shards",
+    value: "N",
+    help: "shards of the new keyspace (default: as at the bootstrap; 1 of a range keyspace)",
+  },
   1,
   65_536,
 );
