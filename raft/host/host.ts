@@ -16,6 +16,7 @@ import { Shared } from "./shared.ts";
 import { sleepIfIdle } from "./sleep.ts";
 import { SnapshotReceiver } from "./snapshot-receive.ts";
 import { SnapshotSender } from "./snapshot-send.ts";
+import { SplitPatience } from "./split-patience.ts";
 import { successor } from "./successor.ts";
 import { TurnLoop } from "./turn.ts";
 import type { GroupHost, GroupView, ReplicaInit } from "./types.ts";
@@ -47,7 +48,11 @@ export class Host implements GroupHost {
     this.#shared = shared;
     this.#failover = new Failover(shared);
     this.#replicas = new Replicas(shared, (group) => this.#failover.campaignLater(group, 0));
-    this.#births = new Births(shared, this.#replicas, this.#failover, (group) => this.#inbox.onBorn(group));
+    const patience = new SplitPatience(shared, (group, to) => this.#snapshotFinished(group, to, false));
+    this.#births = new Births(shared, this.#replicas, this.#failover, (group) => {
+      patience.expect(group);
+      this.#inbox.onBorn(group);
+    });
     const onWriteError = (error: Error): void => shared.fatal(error);
     this.#receiver = new SnapshotReceiver({
       engine,
@@ -76,6 +81,7 @@ export class Host implements GroupHost {
       hasInputs: () => this.#hasInputs,
       replicas: this.#replicas,
       births: this.#births,
+      patience,
       sender: this.#sender,
       receiver: this.#receiver,
     });

@@ -10,6 +10,7 @@ import type { Orders, Replicas } from "./replicas.ts";
 import type { Shared } from "./shared.ts";
 import { installer, type SnapshotReceiver } from "./snapshot-receive.ts";
 import type { SnapshotSender } from "./snapshot-send.ts";
+import type { SplitPatience } from "./split-patience.ts";
 
 /** What a turn takes from and gives to. */
 export interface TurnParts {
@@ -18,6 +19,7 @@ export interface TurnParts {
   readonly hasInputs: () => boolean;
   readonly replicas: Replicas;
   readonly births: Births;
+  readonly patience: SplitPatience;
   readonly sender: SnapshotSender;
   readonly receiver: SnapshotReceiver;
 }
@@ -106,7 +108,10 @@ export class TurnLoop {
   #post(group: Group, message: Message): void {
     const node = group.nodeOf(message.to);
     if (node === undefined) return;
-    if (message.kind === "snapshot") return this.#parts.sender.begin(group, node, message);
+    if (message.kind === "snapshot") {
+      if (!this.#parts.patience.holds(group, node, message)) this.#parts.sender.begin(group, node, message);
+      return;
+    }
     const differs = group.differs && message.kind === "heartbeatResponse";
     if (differs) group.differs = false;
     this.#shared.outbox.add(node, group.group, message, differs ? "differs" : "none");

@@ -13,7 +13,7 @@ import {
 } from "#proto";
 import type { ConfChange, MemberChange } from "#raft/core";
 import { defaultLimits, defaultTiming, Host, type HostLimits, type StateMachine } from "#raft/host";
-import { type Random, seededRandom, silentLogger, VirtualClock } from "#runtime";
+import { type Logger, type Random, seededRandom, silentLogger, VirtualClock } from "#runtime";
 import { type CrashOptions, type Engine, MemoryDisk, openMemory } from "#storage";
 import { Mesh, SimNetwork } from "#transport";
 import type { ShardStateMachine } from "../machine.ts";
@@ -59,6 +59,8 @@ export class ShardCluster {
   readonly disks: Map<NodeId, MemoryDisk> = new Map();
   readonly random: Random;
   readonly fatal: Error[] = [];
+  /** How often each line was logged: shows which paths were taken. */
+  readonly logged: Map<string, number> = new Map();
   readonly #options: ClusterOptions;
   #boots = 0;
   #nextReplica = 100;
@@ -75,6 +77,16 @@ export class ShardCluster {
       this.disks.set(id, disk);
       this.boot(id);
     }
+  }
+
+  readonly #logger: Logger = {
+    ...silentLogger,
+    info: (_fields, text) => this.#count(text),
+    warn: (_fields, text) => this.#count(text),
+  };
+
+  #count(text: string): void {
+    this.logged.set(text, (this.logged.get(text) ?? 0) + 1);
   }
 
   boot(id: NodeId): void {
@@ -109,7 +121,7 @@ export class ShardCluster {
       transport: mesh,
       clock,
       random: this.random.fork(boot),
-      logger: silentLogger,
+      logger: this.#logger,
       timing: defaultTiming,
       limits: { ...defaultLimits, ...this.#options.limits },
       factory: {

@@ -128,7 +128,7 @@ export class Writer {
         this.told[this.#at] = { revision: result.revision, value: pending.value };
         this.acked += 1;
         this.#pending = undefined;
-        this.#cluster.clock.after(this.#random.below(20), () => this.#next());
+        this.#cluster.clock.after(this.#random.below(80), () => this.#next());
         return;
       case "deadline":
         if (deadlineMicros !== pending.deadlineMicros) return;
