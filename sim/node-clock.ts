@@ -33,6 +33,8 @@ export class NodeClock implements Clock {
   #wallJumpsMicros = 0;
   #state: "running" | "paused" | "killed" = "running";
   #held: Waiting[] = [];
+  #pausedAtMs = 0;
+  #pausedMs = 0;
   readonly #pending = new Set<Waiting>();
   /** Told after each callback that ran: the process may have changed. */
   onRan: () => void = () => {};
@@ -96,14 +98,22 @@ export class NodeClock implements Clock {
     return this.#state === "paused";
   }
 
+  /** Time spent paused, by its own clock: what a clock that stands still in sleep would not count. */
+  get pausedMs(): number {
+    return this.#pausedMs;
+  }
+
   pause(): void {
-    if (this.#state === "running") this.#state = "paused";
+    if (this.#state !== "running") return;
+    this.#state = "paused";
+    this.#pausedAtMs = this.nowMs();
   }
 
   /** Timers first, then sockets, as Node's event loop wakes up (R15): callers resume the network after this. */
   resume(): void {
     if (this.#state !== "paused") return;
     this.#state = "running";
+    this.#pausedMs += this.nowMs() - this.#pausedAtMs;
     const held = this.#held;
     this.#held = [];
     for (const waiting of held) this.#world.after(0, () => this.#due(waiting));

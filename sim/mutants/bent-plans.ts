@@ -72,23 +72,27 @@ export const withSplitViews: (plan: Plan) => Plan = (plan: Plan): Plan => {
   return { ...plan, faults: [...plan.faults, ...faults] };
 };
 
-/** Leaders cut off with clients of their own, who go on writing and reading there. */
-export const withLeadersIsolated: (plan: Plan) => Plan = (plan: Plan): Plan => {
-  const faults = Array.from({ length: 8 }, (_, i) => ({
+/** Leaders cut off, one after the other, with clients of their own who go on writing and reading there. */
+function isolateLeaders(plan: Plan, scale: number, times: number, callTimeoutMs: number): Plan {
+  const everyMs = Math.floor(plan.faultMs / (times + 1));
+  const faults = Array.from({ length: times }, (_, i) => ({
     kind: "isolate" as const,
-    atMs: 300 + i * Math.floor(plan.faultMs / 9),
-    forMs: Math.min(Math.floor(2.5 * plan.timing.electionMaxMs), Math.floor(plan.faultMs / 10)),
+    atMs: 300 + i * everyMs,
+    forMs: Math.floor(0.85 * everyMs),
     target: { leaderOf: 1 + (i % plan.shards) },
   }));
-  return {
-    ...plan,
-    clients: 8,
-    callTimeoutMs: 300,
-    replicas: 3,
-    timing: { ...plan.timing, ...timesOf(Math.min(plan.timing.electionMinMs, 300) / 600) },
-    faults: [...plan.faults, ...faults],
-  };
-};
+  const timing = { ...plan.timing, ...timesOf(scale) };
+  return { ...plan, clients: 8, callTimeoutMs, timing, faults: [...plan.faults, ...faults] };
+}
+
+/** Logs that part often. */
+export const withPartedLogs: (plan: Plan) => Plan = (plan) => isolateLeaders(plan, 0.25, 8, 300);
+
+/**
+ * Times in which routers find the new leader while the old one still believes to lead: they look elsewhere
+ * after a fixed patience, which must be short against an election.
+ */
+export const withOldLeaders: (plan: Plan) => Plan = (plan) => isolateLeaders(plan, 1, 4, 1000);
 
 function timesOf(scale: number): Partial<Plan["timing"]> {
   return {

@@ -1,12 +1,14 @@
 import type { CoreConfig, Entry, Input, Message, ReadState, Ready, StepResult } from "#raft/core";
 import type { Clock } from "#runtime";
+import type { NodeClock } from "../node-clock.ts";
 import type { CoreClass } from "../watch/watched-core.ts";
 import {
   manyLeaderReads,
   manyReads,
   slowSyncs,
-  withLeadersIsolated,
   withLeadersPaused,
+  withOldLeaders,
+  withPartedLogs,
   withSmallAppends,
   withSplitViews,
 } from "./bent-plans.ts";
@@ -134,25 +136,15 @@ function majorityHas(core: InstanceType<CoreClass>, own: number): number {
   return matches[Math.floor(conf.voters.length / 2)] ?? 0;
 }
 
-/** No time passes for it between two looks that are far apart. */
-function sleepsThroughPauses(inner: Clock): Clock {
-  let lastMs = inner.nowMs();
-  let sleptMs = 0;
-  const nowMs = (): number => {
-    const now = inner.nowMs();
-    if (now - lastMs > longSleepMs) sleptMs += now - lastMs;
-    lastMs = now;
-    return now - sleptMs;
-  };
+/** Stands still while its process sleeps. */
+function sleepsToo(inner: NodeClock): Clock {
   return {
-    nowMs,
+    nowMs: () => inner.nowMs() - inner.pausedMs,
     wallMicros: () => inner.wallMicros(),
     after: (delayMs, run) => inner.after(delayMs, run),
     soon: (run) => inner.soon(run),
   };
 }
-
-const longSleepMs = 150;
 
 export const coreMutants: readonly Mutant[] = [
   {
@@ -179,7 +171,7 @@ export const coreMutants: readonly Mutant[] = [
   {
     name: "log-match-check-skipped",
     about: "entries are taken whatever stands before them",
-    plan: withLeadersIsolated,
+    plan: withPartedLogs,
     core: (Base) =>
       hearing(Base, (message, { storage }) => {
         const own = message.kind === "append" ? storage.term(message.index ?? 0) : undefined;
@@ -223,7 +215,7 @@ export const coreMutants: readonly Mutant[] = [
     name: "lease-held-through-a-pause",
     about: "R17: a leader's clock does not see that its process slept",
     plan: (plan) => withLeadersPaused(manyLeaderReads(plan)),
-    clock: (clock) => sleepsThroughPauses(clock),
+    clock: (clock) => sleepsToo(clock),
   },
   {
     name: "stale-leader-read",
@@ -239,7 +231,7 @@ export const coreMutants: readonly Mutant[] = [
   {
     name: "read-index-without-quorum",
     about: "a leader answers reads without asking whether it still leads",
-    plan: (plan) => withLeadersIsolated(manyReads(plan)),
+    plan: (plan) => withOldLeaders(manyReads(plan)),
     core: (Base) =>
       talking(Base, (core, input, out) => {
         if (core.role !== "leader" || !core.committedInTerm) return undefined;

@@ -3,6 +3,7 @@ import type { StateMachine } from "#raft/host";
 import type { Clock, Random } from "#runtime";
 import type { Engine } from "#storage";
 import type { Wire } from "#transport";
+import type { NodeClock } from "../node-clock.ts";
 import type { Plan } from "../plan.ts";
 import type { CoreClass } from "../watch/watched-core.ts";
 
@@ -28,7 +29,7 @@ export interface Mutant {
   readonly core?: (Base: CoreClass, group: GroupId, place: Place) => CoreClass;
   readonly machine?: (machine: StateMachine, group: GroupId, place: Place) => StateMachine;
   readonly wire?: (wire: Wire, place: Place) => Wire;
-  readonly clock?: (clock: Clock, place: Place) => Clock;
+  readonly clock?: (clock: NodeClock, place: Place) => Clock;
   /** The wiped node comes back under its old name with what this keeps of its disk. */
   readonly keepsIdentityWhenWiped?: boolean;
 }

@@ -4,7 +4,7 @@ import { RecordedBatch } from "../watch/watched-engine.ts";
 import {
   slowSyncs,
   withFailingDisks,
-  withLeadersIsolated,
+  withPartedLogs,
   withPowerLosses,
   withSmallAppends,
   withSnapshots,
@@ -162,7 +162,7 @@ export const storageMutants: readonly Mutant[] = [
   {
     name: "lost-truncation",
     about: "R3: entries cut off by a new leader's stay on the disk behind them",
-    plan: (plan) => withLeadersIsolated(withSmallAppends(plan)),
+    plan: (plan) => withPartedLogs(withSmallAppends(plan)),
     engine: (engine) => new KeepsCutSuffix(engine),
   },
   {
