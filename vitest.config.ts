@@ -1,12 +1,15 @@
-import { defineConfig } from "vitest/config";
+import type { ViteUserConfig } from "vitest/config";
 
 /** Many tests start processes or search; a slow machine is no reason to fail. */
 const timeouts = { testTimeout: 60_000, hookTimeout: 60_000 };
-const everywhere = { exclude: ["dist/**", "node_modules/**"], pool: "forks" } as const;
+const everywhere: { exclude: string[]; pool: "forks" } = {
+  exclude: ["dist/**", "node_modules/**"],
+  pool: "forks",
+};
 /** The rooms' sources, not what was built from them. */
 const ssr = { resolve: { conditions: ["source"] } };
 
-export default defineConfig({
+const config: ViteUserConfig = {
   test: {
     projects: [
       {
@@ -35,4 +38,6 @@ export default defineConfig({
       },
     ],
   },
-});
+};
+
+export default config;
