@@ -27,6 +27,7 @@ import { defaultLimits, defaultTiming, type GroupView, Host, type StateMachine }
 import { type Logger, seededRandom, silentLogger, VirtualClock } from "#runtime";
 import { type Engine, MemoryDisk, type OverlayBatch, openMemory, type Range } from "#storage";
 import { JoinExchange, Mesh, Rpc, SimNetwork } from "#transport";
+import { jobView, operationView } from "./admin/views.ts";
 import { askToJoin, type JoinOutcome } from "./join.ts";
 import { bootstrapNodeId, bootstrapReplica } from "./machine.ts";
 import type { PlacementParts } from "./parts.ts";
@@ -117,6 +118,20 @@ class Routes {
     this.table = { ...table, routes: [...kept, ...table.routes].sort((a, b) => a.shard.id - b.shard.id) };
     this.deltas += 1;
   }
+}
+
+export interface OperationBody {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly reason: string;
+  readonly detail?: string;
+  readonly blocked_by?: string;
+  readonly progress: number;
+  readonly eta_ms: number;
+  readonly steps_done: number;
+  readonly steps_total: number;
+  readonly steps?: readonly { shard: number; action: string; from: string; to: string; state: string }[];
 }
 
 export interface TestNode {
@@ -251,7 +266,10 @@ export class PlacementHarness {
       seeds: () => [...this.ids.values()].map(addressOf),
       events: {
         onSettings: () => {},
-        onStanding: () => {},
+        onStanding: ({ membership, clockBad }) => {
+          if (clockBad || membership === "draining") host.drain();
+          else host.undrain();
+        },
         onRemoved: (detail) => {
           if (ref.node !== undefined) ref.node.removed = detail;
         },
@@ -322,6 +340,15 @@ export class PlacementHarness {
     }
   }
 
+  /** As `until`, but looks only now and then: for conditions that cost something to look at. */
+  poll(what: string, holds: () => boolean, limitMs = 60_000): void {
+    const endMs = this.clock.nowMs() + limitMs;
+    while (!holds()) {
+      if (this.clock.nowMs() >= endMs) throw new Error(`not within ${limitMs} virtual ms: ${what}`);
+      this.run(50);
+    }
+  }
+
   run(ms: number): void {
     this.clock.advance(ms);
     if (this.fatal.length > 0) throw this.fatal[0];
@@ -354,6 +381,73 @@ export class PlacementHarness {
     });
     this.until(`answer to ${operation}`, () => answer !== undefined);
     return answer as AdminResponse;
+  }
+
+  /** Asks without waiting for the answer, whatever it is. */
+  tell(operation: string, parameters: Record<string, unknown>): void {
+    const asker = this.leader();
+    const body = encodeAdminRequest({ operation, parameters });
+    asker?.rpc.call(asker.mesh.self, adminMethod, body, 5_000, () => {});
+  }
+
+  /** An operation that is begun now, when it is over. */
+  operation(operation: string, parameters: Record<string, unknown> = {}, limitMs = 60_000): OperationBody {
+    const { operation: id } = this.ask<{ operation: string }>(operation, parameters);
+    let body: OperationBody | undefined;
+    this.poll(
+      `the end of ${operation}`,
+      () => {
+        body = this.look(id);
+        return body !== undefined && body.state !== "running";
+      },
+      limitMs,
+    );
+    return body as OperationBody;
+  }
+
+  /** An operation or job as placement's leader has it, without asking over the network. */
+  look(id: string): OperationBody | undefined {
+    const model = this.leader()?.placement.model;
+    if (model === undefined) return undefined;
+    const operation = model.state.operations.get(Number(id));
+    if (operation !== undefined) return operationView(model, operation) as unknown as OperationBody;
+    const job = model.state.jobs.get(Number(id));
+    return job === undefined ? undefined : (jobView(model, job, { steps: true }) as unknown as OperationBody);
+  }
+
+  /** Whether nothing is under way and every group has all its voters, and nothing more, on live nodes. */
+  get whole(): boolean {
+    const model = this.leader()?.placement.model;
+    if (model === undefined) return false;
+    const { operations, jobs } = model.state;
+    if ([...operations.values(), ...jobs.values()].some((row) => row.state === "running")) return false;
+    return [model.placement, ...model.shards.values()].every(
+      (group) =>
+        group.health === "healthy" &&
+        group.birth === undefined &&
+        group.descriptor.replicas.every((r) => r.role === "voter"),
+    );
+  }
+
+  /** Replicas that live on hosts of running nodes, but in no membership. */
+  get strays(): string[] {
+    const model = this.leader()?.placement.model;
+    return [...this.nodes.values()].flatMap((node) =>
+      node.host.groups().flatMap((group) => {
+        const descriptor = group === placementGroup ? model?.state.own : model?.shards.get(group)?.descriptor;
+        const replica = node.host.view(group)?.replica;
+        const belongs = descriptor?.replicas.some((r) => r.replicaId === replica && r.nodeId === node.nodeId);
+        return belongs === true ? [] : [`${node.name}: replica ${replica} of ${group}`];
+      }),
+    );
+  }
+
+  /** Nodes' names of a group's replicas. */
+  on(group: GroupId): string[] {
+    const model = this.leader()?.placement.model;
+    const descriptor = group === placementGroup ? model?.state.own : model?.shards.get(group)?.descriptor;
+    const names = new Map([...this.ids].map(([name, id]) => [id, name]));
+    return (descriptor?.replicas ?? []).map((r) => names.get(r.nodeId) ?? String(r.nodeId)).sort();
   }
 
   /** The body of an answer that must be ok. */
