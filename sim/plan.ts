@@ -79,7 +79,7 @@ export interface Plan {
  * Swarm testing (Groce and others, 2012): each run has its own subset of faults and its own extremes, since a
  * run with everything on hides what needs a calm background to show.
  */
-export function planRun(seed: number, faultMs = 8000): Plan {
+export function planRun(seed: number, faultMs = 7000): Plan {
   const random = seededRandom(`plan/${seed}`);
   const nodes = pick(random, [3, 3, 3, 3, 4, 5, 5, 6, 7]);
   const replicas = nodes >= 5 ? pick(random, [3, 3, 5]) : pick(random, [3, 3, 3, 1]);
@@ -94,10 +94,10 @@ export function planRun(seed: number, faultMs = 8000): Plan {
     shards,
     partition: random.chance(0.7) ? "hash" : "range",
     statelessRouters: random.below(3),
-    clients: 2 + random.below(7),
+    clients: 2 + random.below(5),
     keys: pick(random, [1, 2, 3, 6, 12, 24]),
     valueBytesMax: pick(random, [16, 16, 200, 2000, 20_000]),
-    thinkMsMax: pick(random, [1, 10, 40, 100]),
+    thinkMsMax: pick(random, [2, 20, 50, 100]),
     callTimeoutMs: pick(random, [300, 1000, 2000, 5000]),
     mix: planMix(random.fork("mix")),
     timing,

@@ -251,7 +251,7 @@ class Run {
   #heard(operation: Operation): void {
     const { answer, call, client, key } = operation;
     // A timeline full of answers would hide what led to them.
-    this.#trace.mark(this.#clock.nowMs(), `${client} ${call.kind} ${key} ${JSON.stringify(answer)}`);
+    if (this.#trace.hashing) this.#trace.mark(this.#clock.nowMs(), `${client} ${call.kind} ${key} ${JSON.stringify(answer)}`);
   }
 
   #note(text: string): void {

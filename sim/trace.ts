@@ -2,14 +2,15 @@
 export class Trace {
   readonly #lines: string[] = [];
   readonly #linesMax: number;
-  readonly #hashing: boolean;
+  /** Whether a digest is asked for: else making lines for it is a waste. */
+  readonly hashing: boolean;
   #next = 0;
   #a = 0x811c9dc5;
   #b = 0x9747b28c;
 
   /** @param hashing - off, `digest` is undefined and `feed` costs nothing */
   constructor(hashing: boolean, linesMax = 400) {
-    this.#hashing = hashing;
+    this.hashing = hashing;
     this.#linesMax = linesMax;
   }
 
@@ -18,17 +19,17 @@ export class Trace {
     const line = `${nowMs.toFixed(3).padStart(10)} ${text}`;
     this.#lines[this.#next % this.#linesMax] = line;
     this.#next += 1;
-    if (this.#hashing) this.#mixText(line);
+    if (this.hashing) this.#mixText(line);
   }
 
   /** A line for the hash alone. */
   mark(nowMs: number, text: string): void {
-    if (this.#hashing) this.#mixText(`${nowMs.toFixed(3)} ${text}`);
+    if (this.hashing) this.#mixText(`${nowMs.toFixed(3)} ${text}`);
   }
 
   /** Adds to the hash alone: a delivered packet, say. */
   feed(nowMs: number, what: string, data: Uint8Array): void {
-    if (!this.#hashing) return;
+    if (!this.hashing) return;
     this.#mixText(`${nowMs.toFixed(3)} ${what}`);
     for (let i = 0; i < data.length; i++) this.#mix(data[i] ?? 0);
     this.#mix(data.length);
@@ -54,7 +55,7 @@ export class Trace {
 
   /** 16 hex digits; the trace goes on afterwards. */
   digest(): string | undefined {
-    return this.#hashing ? hex(this.#a) + hex(this.#b) : undefined;
+    return this.hashing ? hex(this.#a) + hex(this.#b) : undefined;
   }
 }
 
