@@ -65,6 +65,8 @@ export class SplitFuzz {
   readonly #splits = new Map<GroupId, SplitCommand>();
   /** By shard and applied index, as some replica had it. */
   readonly #hashes = new Map<string, string>();
+  /** A child whose replica on a node that lags behind its split is to be moved away. */
+  #behind: { readonly child: GroupId; readonly node: NodeId; left: number } | undefined;
   #nextShard = 2;
   #slow = true;
 
@@ -125,6 +127,8 @@ export class SplitFuzz {
     else if (pick < 2 * wild + 200) this.#move();
     else if (pick < 2 * wild + 300) this.#destroyRemoved();
     else if (pick < 2 * wild + 330) this.#transfer();
+    else if (wild > 0 && pick < 2 * wild + 340) this.#splitBehind();
+    else if (this.#behind !== undefined) this.#moveAwayBehind(this.#behind);
   }
 
   // ---- What placement would order
@@ -163,6 +167,33 @@ export class SplitFuzz {
     }
   }
 
+  /** A split that one follower does not hear of, while it hears the other replicas. */
+  #splitBehind(): void {
+    const led = this.#anyLed();
+    const node = led?.shard.replicas.find((r) => r.nodeId !== led.node)?.nodeId;
+    const command = led && this.#splitOf(led.shard);
+    const child = command?.children[0]?.id;
+    if (led === undefined || node === undefined || command === undefined || child === undefined) return;
+    if (this.cluster.descriptors().size >= shardsMax) return;
+    this.cluster.network.partition([`n${led.node}`], [`n${node}`]);
+    this.cluster.node(led.node).service.split(led.group, command, () => {});
+    this.#behind = { child, node, left: 60 };
+  }
+
+  /** The child's leader goes where the lagging node hears it; then its replica there is replaced, and removed. */
+  #moveAwayBehind(behind: { readonly child: GroupId; readonly node: NodeId; left: number }): void {
+    behind.left -= 1;
+    if (behind.left === 0) this.#behind = undefined;
+    const node = this.cluster.leaderOf(behind.child);
+    const shard = node === undefined ? undefined : this.cluster.machine(node, behind.child)?.descriptor;
+    if (node === undefined || shard === undefined) return;
+    const { host } = this.cluster.node(node);
+    const third = shard.replicas.find((r) => r.nodeId !== behind.node && r.nodeId !== node);
+    if (behind.left > 50 && third !== undefined) host.transferLeader(behind.child, third.replicaId);
+    else if (behind.left % 4 === 0) this.#destroyRemoved();
+    else this.#moveOf({ group: behind.child, node, shard }, behind.node);
+  }
+
   #splitOf(shard: ShardDescriptor): SplitCommand | undefined {
     const ways = 1 + this.#random.below(3);
     const texts = new Set<string>();
@@ -187,10 +218,21 @@ export class SplitFuzz {
 
   #move(): void {
     const led = this.#anyLed();
-    const host = led && this.cluster.node(led.node).host;
-    const conf = led && host?.view(led.group)?.conf;
-    if (led === undefined || host === undefined || conf === undefined) return;
-    const { group, shard } = led;
+    if (led !== undefined) this.#moveOf(led, undefined);
+  }
+
+  /** @param away - the node to move from, where it has a replica */
+  #moveOf(
+    {
+      group,
+      node,
+      shard,
+    }: { readonly group: GroupId; readonly node: NodeId; readonly shard: ShardDescriptor },
+    away: NodeId | undefined,
+  ): void {
+    const { host } = this.cluster.node(node);
+    const conf = host.view(group)?.conf;
+    if (conf === undefined) return;
     const expectedConfVersion = shard.epoch.confVersion;
     const order = (
       changes: readonly MemberChange[],
@@ -215,7 +257,8 @@ export class SplitFuzz {
       const replicaId = this.cluster.newReplica();
       order([{ kind: "learner", id: replicaId }], false, [{ replicaId, nodeId, role: "learner" }]);
     } else {
-      const leaver = conf.voters[this.#random.below(conf.voters.length)] ?? 0;
+      const there = shard.replicas.find((r) => r.nodeId === away && conf.voters.includes(r.replicaId));
+      const leaver = there?.replicaId ?? conf.voters[this.#random.below(conf.voters.length)] ?? 0;
       const changes: MemberChange[] = [
         { kind: "voter", id: learner },
         { kind: "remove", id: leaver },
@@ -264,7 +307,12 @@ export class SplitFuzz {
     const { network } = this.cluster;
     const id = nodeIds[this.#random.below(nodeIds.length)];
     const others = nodeIds.filter((other) => other !== id).map((other) => `n${other}`);
-    switch (this.#random.below(6)) {
+    const other = others[this.#random.below(others.length)] ?? "n1";
+    switch (this.#random.below(8)) {
+      case 5:
+      case 6:
+        // One pair: the leader of a child may be heard where the parent's is not.
+        return network.partition([`n${id}`], [other]);
       case 0:
         return network.partition([`n${id}`], others);
       case 1:
