@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { type AdminRequest, type AdminResponse, adminMethod, decodeAdminRequest, encodeAdminResponse } from "#proto";
+import {
+  type AdminRequest,
+  type AdminResponse,
+  adminMethod,
+  decodeAdminRequest,
+  encodeAdminResponse,
+} from "#proto";
 import type { AdminOutcome } from "./admin-call.ts";
 import { Bench, type SentCall } from "./fixture.ts";
 
