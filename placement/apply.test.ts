@@ -4,6 +4,7 @@ import { encode } from "#proto";
 import type { Entry } from "#raft/core";
 import { VirtualClock } from "#runtime";
 import { type Engine, MemoryDisk, OverlayBatch, openMemory } from "#storage";
+import { onceMax } from "./apply.ts";
 import { type Command, type CommandResult, encodeCommand } from "./commands.ts";
 import { bootstrapReplica, isOrphan, PlacementMachine } from "./machine.ts";
 import { loadState, placementRange } from "./rows.ts";
@@ -225,6 +226,133 @@ describe("operations", () => {
   });
 });
 
+const noWork = { shards: [], total: 0, tasks: [] };
+
+describe("jobs", () => {
+  const task = { from: 1, to: 4, reason: "r", bytes: 5, state: "waiting", attempts: 0 } as const;
+
+  function withJob(): Replica {
+    const r = threeNodes();
+    r.one(keyspace([[1, 2, 3]]));
+    r.one(join("n4", "d"));
+    const tasks = [{ ...task, action: "move", shard: 1 } as const];
+    r.one({ name: "job.begin", job: { kind: "rebalance", reason: "r", shards: [], total: 1, tasks } });
+    return r;
+  }
+
+  const begin: Command = {
+    name: "operation.begin",
+    kind: "move_replica",
+    group: 1,
+    reason: "r",
+    steps: [{ kind: "caughtUp", replicas: [-4] }],
+    move: { from: 1, to: 4, bytes: 5 },
+    job: 1,
+    task: 0,
+  };
+
+  const stateOf = (r: Replica): unknown => r.machine.state.jobs.get(1)?.tasks[0]?.state;
+
+  it("a task follows its operation, and what fails is tried three times", () => {
+    const r = withJob();
+    for (const id of [2, 3, 4]) {
+      expect(r.one(begin)).toEqual({ ok: true, value: id });
+      expect(stateOf(r)).toBe("running");
+      r.one({ name: "operation.end", id, state: "failed", detail: "x" });
+    }
+    expect(stateOf(r)).toBe("failed");
+    expect(r.one(begin)).toMatchObject({ ok: false });
+  });
+
+  it("ended, it ends what it has under way", () => {
+    const r = withJob();
+    r.one(begin);
+    r.one({ name: "job.end", id: 1, state: "cancelled", detail: "" });
+    expect(r.machine.state.operations.get(2)?.state).toBe("cancelled");
+    expect(r.one(begin)).toMatchObject({ ok: false });
+  });
+});
+
+describe("memberships", () => {
+  const change = (
+    membership: "active" | "draining" | "decommissioning",
+    kind: "drain" | "undrain" | "decommission",
+  ): Command => ({
+    name: "node.membership",
+    id: 2,
+    membership,
+    job: { ...noWork, kind, reason: "r", node: 2 },
+  });
+
+  it("a newer order takes the place of the one under way", () => {
+    const r = threeNodes();
+    expect(r.one(change("draining", "drain"))).toMatchObject({ ok: true, value: 1 });
+    expect(r.one(change("decommissioning", "decommission"))).toMatchObject({ ok: true, value: 2 });
+    expect(r.machine.state.jobs.get(1)?.state).toBe("cancelled");
+    expect(r.one(change("draining", "drain"))).toMatchObject({ ok: false });
+    r.one({ name: "job.end", id: 2, state: "cancelled", detail: "" });
+    expect(r.machine.state.nodes.get(2)?.membership).toBe("active");
+  });
+
+  it("decommissioned only without a replica, and only then deleted; its id is never given again", () => {
+    const r = threeNodes();
+    r.one(keyspace([[1, 2, 3]]));
+    r.one(change("decommissioning", "decommission"));
+    expect(r.one({ name: "job.end", id: 1, state: "done", detail: "" })).toMatchObject({ ok: false });
+    expect(r.one({ name: "node.delete", id: 2, force: true, reason: "r" })).toMatchObject({ ok: false });
+    r.one({ name: "shards.retire", ids: [1], reason: "r" });
+    expect(r.one({ name: "job.end", id: 1, state: "done", detail: "" })).toMatchObject({ ok: true });
+    expect(r.one({ name: "node.delete", id: 2, force: false, reason: "r" })).toMatchObject({ ok: true });
+    expect(r.one(join("n2", "e"))).toEqual({ ok: true, value: 4 });
+  });
+});
+
+describe("splits", () => {
+  it("children get their ids in the log, and take their ranges in one go with the parent (R5)", () => {
+    const r = threeNodes();
+    r.one(keyspace([[1, 2, 3]]));
+    const steps = [{ kind: "suggest", by: "size", ways: 3 }] as const;
+    r.one({ name: "operation.begin", kind: "split", group: 1, reason: "r", steps });
+    const boundaries = [Uint8Array.of(5), Uint8Array.of(9)];
+    expect(r.one({ name: "operation.split", id: 1, boundaries })).toMatchObject({ ok: true });
+    expect(r.one({ name: "operation.split", id: 1, boundaries })).toMatchObject({ ok: false });
+    // Given up on, it may still stand in the shard's log.
+    r.one({ name: "operation.end", id: 1, state: "failed", detail: "late" });
+    expect(r.one({ name: "shards.split", id: 1 })).toEqual({ ok: true, value: 2 });
+    expect(r.one({ name: "shards.split", id: 1 })).toMatchObject({ ok: false });
+    const shards = [...r.machine.state.shards.values()].map((row) => row.descriptor);
+    expect(shards.map((s) => [s.id, [...s.start], [...s.end], s.epoch.version])).toEqual([
+      [1, [], [5], 2],
+      [2, [5], [9], 2],
+      [3, [9], [], 2],
+    ]);
+    const ids = shards.flatMap((s) => s.replicas.map((x) => x.replicaId));
+    expect(new Set(ids).size).toBe(9);
+  });
+});
+
+describe("idempotency keys", () => {
+  it("are kept in order of coming, the oldest go", () => {
+    const r = threeNodes();
+    const once = (key: string, fingerprint = "f"): CommandResult =>
+      r.one({
+        name: "once",
+        key,
+        fingerprint,
+        status: 202,
+        body: {},
+        command: { name: "job.begin", job: { ...noWork, kind: "undrain", reason: "r" } },
+      });
+    expect(once("a")).toEqual({ ok: true, value: 1 });
+    expect(once("a")).toEqual({ ok: true, value: 1, replayed: true });
+    expect(once("a", "g")).toMatchObject({ ok: false, mismatch: true });
+    for (let i = 0; i < onceMax; i++) once(`k${i}`);
+    expect(r.machine.state.once.size).toBe(onceMax);
+    expect(once("a", "g")).toMatchObject({ ok: true });
+    expect(loadState(r.engine)).toEqual(r.machine.state);
+  });
+});
+
 describe("the log", () => {
   it("an unknown command stops the replica and changes no row (R11)", () => {
     const r = new Replica();
@@ -273,6 +401,44 @@ const command: fc.Arbitrary<Command> = fc.oneof(
     }),
   ),
   fc.integer({ min: 1, max: 3 }).map((id): Command => ({ name: "operation.advance", id, at: 1 })),
+  fc.constantFrom("drain" as const, "decommission" as const, "recommission" as const).map(
+    (kind): Command => ({
+      name: "node.membership",
+      id: 2,
+      membership: kind === "drain" ? "draining" : kind === "decommission" ? "decommissioning" : "active",
+      job: { ...noWork, kind, reason: "r", node: 2 },
+    }),
+  ),
+  fc.integer({ min: 1, max: 4 }).map((id): Command => ({ name: "job.end", id, state: "done", detail: "" })),
+  fc.constant<Command>({ name: "node.delete", id: 2, force: true, reason: "r" }),
+  fc.constant<Command>({ name: "keyspace.delete", id: 1, total: 3, reason: "r" }),
+  fc.integer({ min: 1, max: 2 }).map(
+    (group): Command => ({
+      name: "operation.begin",
+      kind: "split",
+      group,
+      reason: "r",
+      steps: [
+        {
+          kind: "split",
+          expected: { version: 1, confVersion: 1 },
+          boundaries: [Uint8Array.of(1)],
+          children: [],
+        },
+      ],
+    }),
+  ),
+  fc.integer({ min: 1, max: 4 }).map((id): Command => ({ name: "shards.split", id })),
+  fc.constantFrom("a", "b").map(
+    (key): Command => ({
+      name: "once",
+      key,
+      fingerprint: key,
+      status: 202,
+      body: { operation: null },
+      command: { name: "node.update", id: 1, weight: 2 },
+    }),
+  ),
 );
 
 it("the same entries give the same rows, and a reload the same state (R38)", () => {

@@ -293,6 +293,13 @@ function readCommand(f: FieldReader): Command {
       return { name, id: f.integer(1) };
     case "config.set":
       return { name, changes: f.record() };
+    default:
+      return readWork(name, f);
+  }
+}
+
+function readWork(name: Command["name"], f: FieldReader): Command {
+  switch (name) {
     case "operation.begin":
       return readBegin(f);
     case "operation.split":

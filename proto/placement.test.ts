@@ -58,6 +58,17 @@ const replies: readonly ReportReply[] = [
           context: { expectedConfVersion: 2, replicas: [{ replicaId: 12, nodeId: 5 }] },
         },
       },
+      { kind: "suggest", group: 4, by: "load", ways: 3, partition: "hash", slots: 256 },
+      {
+        kind: "split",
+        group: 4,
+        split: {
+          expected: { version: 1, confVersion: 2 },
+          partition: "range",
+          boundaries: [Uint8Array.of(0, 32)],
+          children: [{ id: 5, replicas: [{ parent: 9, child: 10 }] }],
+        },
+      },
       { kind: "destroy", group: 4, replicaId: 9, reason: "removed" },
     ],
   },

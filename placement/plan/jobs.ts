@@ -24,12 +24,14 @@ export const checkJobs: Checker = (model) => {
 function progress(model: Model, job: JobRow, room: MoveRoom): Command[] {
   const { id } = job;
   const over: Command = { name: "job.end", id, state: "done", detail: "" };
-  const left = leftOf(model, job);
-  if (left === 0 && job.kind !== "rebalance" && job.kind !== "scatter") return [over];
+  const isFixed = job.kind === "rebalance" || job.kind === "scatter";
+  // What is under way ends by itself: a membership may be complete before its last steps are.
+  const underWay = job.tasks.some((task) => task.state === "running");
+  if (!isFixed && !underWay && leftOf(model, job) === 0) return [over];
   const begun = beginTasks(model, job, room);
   if (begun.length > 0 || job.tasks.some((task) => !isOver(task))) return begun;
   if (job.kind === "decommission") return planRest(model, job);
-  if (job.kind !== "rebalance" && job.kind !== "scatter") return [];
+  if (!isFixed) return [];
   const failed = job.tasks.filter((task) => task.state === "failed").length;
   if (failed === 0) return [over];
   const detail = `${failed} of ${job.tasks.length} steps failed`;

@@ -29,6 +29,10 @@ export const checkRepair: Checker = (model) => {
 
 /** As many voters as the keyspace asks for. */
 export const checkCount: Checker = (model) => {
+  const short = [...model.shards.values()].some(
+    ({ keyspace, descriptor }) => keyspace !== undefined && descriptor.replicas.length < keyspace.replicas,
+  );
+  if (!short) return [];
   const draft = draftOf(model, { background: true });
   const room = new MoveRoom(model);
   const commands: Command[] = [];
