@@ -239,6 +239,26 @@ describe("the receiver of a stream", () => {
     }
   });
 
+  it("refuses what overlaps another group's whole snapshot that is still to be installed (R5)", () => {
+    const r = rig();
+    const other = { ...r.group, group: 2 } as typeof r.group;
+    const stream = (group: typeof r.group, from: number, to: number): void => {
+      for (let sequence = 0; sequence < 4; sequence++) {
+        const part = { ...chunk(`g${group.group}`, sequence), group: group.group };
+        const ranges = [{ family: "data", start: Uint8Array.of(from), end: Uint8Array.of(to) }] as const;
+        const whole = part.end === undefined ? part : { ...part, end: { ...part.end, ranges } };
+        r.receiver.onChunk(group, 1, whole, 0);
+      }
+    };
+    stream(r.group, 0, 9);
+    expect(last(r)).toBe("ack");
+    stream(other, 5, 12);
+    expect(last(r)).toBe("refused");
+    r.receiver.installed(1);
+    stream(other, 5, 12);
+    expect(last(r)).toBe("ack");
+  });
+
   it("gives up a stream that has gone silent", () => {
     const r = rig();
     r.receiver.onChunk(r.group, 1, chunk("a", 0), 0);
