@@ -3,12 +3,19 @@ import { type GroupModel, isExpectedBack, isJoint, isVoter, type Model, type Nod
 import type { OperationRow } from "../state.ts";
 import { Draft, type DraftNode, type DraftShard } from "./draft.ts";
 
-/** A shard on which something failed is left alone by background work for this long, ms. */
+/** A shard of which a move failed is left alone by background work for this long, ms. */
 const restAfterFailureMs = 60_000;
 
-/** The cluster as plans see it. `background`: shards on which something failed lately stay where they are. */
-export function draftOf(model: Model, options: { readonly background: boolean }): Draft {
-  const resting = options.background ? failedLately(model) : new Set<number>();
+/**
+ * The cluster as plans see it. `background`: shards that are busy, or of which a move failed within the last
+ * `restMs`, stay where they are.
+ */
+export function draftOf(
+  model: Model,
+  options: { readonly background: boolean; readonly restMs?: number },
+): Draft {
+  const restMs = options.restMs ?? restAfterFailureMs;
+  const resting = options.background ? failedLately(model, restMs) : new Set<number>();
   const nodes = [...model.nodes.values()].map(draftNode);
   const shards = [...model.shards.values()].map((shard): DraftShard => {
     const free = options.background ? isIdle(shard) && !resting.has(shard.id) : shard.leader !== undefined;
@@ -59,10 +66,11 @@ function nodesAfter({ descriptor, operation }: GroupModel): NodeId[] {
   return to === undefined || now.includes(to) ? now : [...now, to];
 }
 
-function failedLately(model: Model): Set<number> {
+function failedLately(model: Model, restMs: number): Set<number> {
   const groups = new Set<number>();
   for (const row of model.state.operations.values()) {
-    if (row.state === "failed" && agoMs(model, row) < restAfterFailureMs) groups.add(row.group);
+    // Only moves count: a leader that could not go to a dying node is no reason to let its replica wait.
+    if (row.state === "failed" && row.move !== undefined && agoMs(model, row) < restMs) groups.add(row.group);
   }
   return groups;
 }

@@ -10,12 +10,14 @@ import { calm, evacuate, evenReplicas, partReplicas } from "./replica-moves.ts";
 
 /** Moves that one pass looks at; what does not fit the limits is planned again later. */
 const movesPerPass = 32;
+/** A repair that failed is tried again after this, ms: the next death may be the last one too many. */
+const repairRestMs = 5_000;
 
 /** Replicas on nodes that are gone for good are made again elsewhere. Runs whatever the settings are. */
 export const checkRepair: Checker = (model) => {
   const dead = deadNodes(model);
   if (dead.size === 0) return [];
-  const draft = draftOf(model, { background: true });
+  const draft = draftOf(model, { background: true, restMs: repairRestMs });
   const { moves } = evacuate(draft, dead);
   return begin(model, moves, "repair", ({ shard, from, to }) => {
     const node = model.nodes.get(from);

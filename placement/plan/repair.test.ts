@@ -1,0 +1,33 @@
+import { describe, expect, it } from "vitest";
+import type { OperationRow } from "../state.ts";
+import { modelOf } from "./fixture.ts";
+import { checkRepair } from "./upkeep.ts";
+
+const failed = (agoMs: number, parts: Partial<OperationRow>): OperationRow => ({
+  id: 1,
+  kind: "repair",
+  group: 1,
+  reason: "",
+  steps: [],
+  at: 0,
+  stepStartedMicros: 0,
+  state: "failed",
+  startedMicros: 0,
+  finishedMicros: 1e12 - agoMs * 1_000,
+  ...parts,
+});
+const move = { from: 9, to: 4, bytes: 0 };
+
+describe("a replica on a node that is no more", () => {
+  it.each([
+    { name: "is made again", operations: [], want: 1 },
+    { name: "whatever became of a transfer", operations: [failed(10, { kind: "transfer_leader" })], want: 1 },
+    { name: "not at once after a repair that failed", operations: [failed(1_000, { move })], want: 0 },
+    { name: "soon after it", operations: [failed(6_000, { move })], want: 1 },
+  ])("$name", ({ operations, want }) => {
+    const model = modelOf(4, [{ id: 1, on: [1, 2, 9] }], { operations });
+    for (const node of model.nodes.values())
+      Object.assign(node, { heard: { diskFreeBytes: 1e12, diskTotalBytes: 1e12, replicas: new Map() } });
+    expect(checkRepair(model)).toHaveLength(want);
+  });
+});
