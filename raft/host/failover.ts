@@ -45,8 +45,18 @@ export class Failover {
       // Merely silent and awake: the group's own election timers judge that.
       if (why === "absent" || group.quiesced) this.#forgetAndCampaign(group);
     }
+    this.#giveUpTransfersTo(node);
     this.#wakeCutOff();
     this.#shared.schedule();
+  }
+
+  /** Until a transfer is over its leader takes no proposals: one to a dead node need not wait for the timeout. */
+  #giveUpTransfersTo(node: NodeId): void {
+    for (const group of this.#shared.awake) {
+      const target = group.core.transferTarget;
+      if (group.core.role !== "leader" || target === 0 || group.nodeOf(target) !== node) continue;
+      group.core.step({ kind: "transferLeader", to: group.replica, nowMs: this.#shared.nowMs() });
+    }
   }
 
   /** Leaders that sleep without a live quorum are deposed already, or should be: awake, they notice. */

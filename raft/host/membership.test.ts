@@ -170,6 +170,23 @@ describe("a draining node (R35)", () => {
   });
 });
 
+describe("a transfer", () => {
+  it("to a node that is gone is given up when that is known, not only after an election timeout", () => {
+    const h = started();
+    const leader = h.leaderOf(1) ?? 0;
+    const dead = three.find((id) => id !== leader) ?? 0;
+    h.crash(dead);
+    h.host(leader).transferLeader(1, dead);
+    h.run(50);
+    h.host(leader).propose(1, Buffer.from("refused"), (result) => expect(result.kind).toBe("refused"));
+    h.until("the node is missed", () => h.host(leader).suspected(dead), 5_000);
+    expect(h.put(1, "at once")).toBe("applied");
+    h.host(leader).transferLeader(1, dead);
+    expect(h.put(1, "and again")).toBe("applied");
+    expect(h.leaderOf(1)).toBe(leader);
+  });
+});
+
 describe("sleep (R20)", () => {
   it("is not for a leader that is cut off from a quorum", () => {
     const h = started(three, 3);
