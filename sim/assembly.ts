@@ -1,4 +1,4 @@
-import type { GroupId, NodeId } from "#proto";
+import type { GroupId, NodeId, ShardDescriptor } from "#proto";
 import type { Core, CoreConfig } from "#raft/core";
 import type { GroupHost, StateMachine } from "#raft/host";
 import type { RouteCache, Router } from "#router/routing";
@@ -47,9 +47,19 @@ export interface RouterProcess {
   kill(): void;
 }
 
+/** The cluster as placement's leader has it. */
+export interface PlacementView {
+  readonly shards: readonly ShardDescriptor[];
+  readonly nodes: readonly { readonly name: string; readonly membership: string }[];
+  /** Operations under way. */
+  readonly running: number;
+}
+
 export interface NodeProcess extends RouterProcess {
   readonly nodeId: NodeId;
   readonly host: GroupHost;
+  /** Undefined where this node does not lead placement. */
+  placement(): PlacementView | undefined;
 }
 
 export type Made<T> =

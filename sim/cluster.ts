@@ -1,9 +1,19 @@
-import { encodeKey, type GroupId, placementGroup, tiles } from "#proto";
+import {
+  compareBytes,
+  encodeKey,
+  type GroupId,
+  hexOf,
+  placementGroup,
+  type ShardDescriptor,
+  tiles,
+} from "#proto";
 import { invariant } from "#runtime";
 import { calmLink, type SimLink } from "#transport";
+import { entryOf } from "./checks/entry-of.ts";
 import { Violation } from "./checks/violation.ts";
 import { Faults } from "./faults.ts";
 import { Links } from "./links.ts";
+import { Reshaper } from "./reshaper.ts";
 import { SimNode } from "./sim-node.ts";
 import { SimRouter } from "./sim-router.ts";
 import type { Port } from "./workload.ts";
@@ -19,6 +29,7 @@ export class SimCluster {
   readonly routers: SimRouter[] = [];
   readonly links: Links;
   readonly faults: Faults;
+  readonly reshaper: Reshaper;
   /** Names whose machine lost its disk: their return must be refused. */
   readonly #wiped = new Set<string>();
   #replacements = 0;
@@ -32,12 +43,17 @@ export class SimCluster {
     for (let i = 1; i <= plan.nodes; i++) this.#addNode(`n${i}`, i === 1);
     for (let i = 1; i <= plan.statelessRouters; i++) this.routers.push(new SimRouter(world, `r${i}`));
     this.links.refresh();
+    this.reshaper = new Reshaper(world, {
+      nodes: () => this.nodes,
+      shardAt: (number) => this.groupAt(number + 1),
+    });
     this.faults = new Faults({
       world,
       links: this.links,
       nodes: () => this.nodes,
       leaderOf: (shard) => this.leaderOf(this.groupAt(shard)),
       replace: (gone) => this.#replace(gone),
+      reshape: (reshape) => this.reshaper.begin(reshape),
       transferLeader: (shard, to) => this.#transferLeader(this.groupAt(shard + 1), to),
     });
   }
@@ -166,16 +182,18 @@ export class SimCluster {
     }
   }
 
-  /** The shards of each keyspace, as any process knows them, tile it. */
+  /** The shards of each keyspace, as placement's leader has them, tile it. */
   checkTiling(): void {
-    for (const { name, process } of [...this.nodes, ...this.routers]) {
-      for (const keyspace of process?.routes.keyspaces() ?? []) {
-        const shards = keyspace.sorted.map((route) => route.shard);
-        if (shards.length === 0 || tiles(shards)) continue;
-        throw new Violation(
-          "shards tile their keyspace",
-          `${name} has ${JSON.stringify(shards.map((s) => s.id))}`,
-        );
+    for (const { name, process } of this.nodes) {
+      const view = process?.placement();
+      if (view === undefined) continue;
+      const keyspaces = new Map<number, ShardDescriptor[]>();
+      for (const shard of view.shards) entryOf(keyspaces, shard.keyspace, () => []).push(shard);
+      for (const shards of keyspaces.values()) {
+        shards.sort((a, b) => compareBytes(a.start, b.start));
+        if (tiles(shards)) continue;
+        const ranges = shards.map(({ id, start, end }) => `${id} [${hexOf(start)}, ${hexOf(end)})`).join(" ");
+        throw new Violation("shards tile their keyspace", `${name} has ${ranges}`);
       }
     }
   }

@@ -1,6 +1,6 @@
 import type { Random } from "#runtime";
 import type { Links } from "./links.ts";
-import type { Fault, Target } from "./plan-faults.ts";
+import type { Fault, Reshape, Target } from "./plan-faults.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
@@ -14,6 +14,8 @@ export interface FaultGround {
   /** Makes a new, empty machine in place of one that is gone for good. */
   readonly replace: (gone: SimNode) => void;
   readonly transferLeader: (shard: number, to: SimNode) => void;
+  /** @returns what takes it back; undefined when it could not be asked for */
+  readonly reshape: (reshape: Reshape) => (() => void) | undefined;
 }
 
 /** Makes the faults of a plan happen, counts them, and sets everything right at the end. */
@@ -91,6 +93,12 @@ export class Faults {
         this.#ground.transferLeader(fault.shard, to);
         return () => {};
       }
+      case "split":
+      case "move":
+      case "drain":
+      case "decommission":
+      case "rebalance":
+        return this.#ground.reshape(fault);
       case "wipe":
         return this.#wipe(fault.node);
       case "powerLoss":
@@ -101,7 +109,10 @@ export class Faults {
   }
 
   #beginOnNode(
-    fault: Exclude<Fault, { kind: "partition" | "natsRestart" | "transferLeader" | "wipe" | "powerLoss" }>,
+    fault: Exclude<
+      Fault,
+      Reshape | { kind: "partition" | "natsRestart" | "transferLeader" | "wipe" | "powerLoss" }
+    >,
   ): (() => void) | undefined {
     const node = this.#target(fault.kind === "slowLink" ? fault.from : fault.target);
     if (node === undefined) return undefined;

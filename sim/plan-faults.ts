@@ -21,6 +21,12 @@ export const faultKinds = [
   "disconnect",
   "natsRestart",
   "transferLeader",
+  "split",
+  "move",
+  "drain",
+  "decommission",
+  "rebalance",
+  "repair",
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
@@ -62,7 +68,16 @@ export type Fault = { readonly atMs: number; readonly forMs: number } & (
   | { readonly kind: "disconnect"; readonly target: Target }
   | { readonly kind: "natsRestart" }
   | { readonly kind: "transferLeader"; readonly shard: number; readonly to: number }
+  | Reshape
 );
+
+/** What an operator asks placement for; no fault, but the worst time for one. Ended by its opposite, if it has one. */
+export type Reshape =
+  | { readonly kind: "split"; readonly shard: number; readonly ways: number }
+  | { readonly kind: "move"; readonly shard: number; readonly to: number }
+  | { readonly kind: "drain"; readonly node: number }
+  | { readonly kind: "decommission"; readonly node: number }
+  | { readonly kind: "rebalance" };
 
 export interface FaultSetting {
   readonly nodes: number;
@@ -77,7 +92,7 @@ export interface FaultSetting {
   };
 }
 
-const lasting: ReadonlySet<FaultKind> = new Set(["loss", "delay", "duplicate", "reorder", "drift"]);
+const lasting: ReadonlySet<FaultKind> = new Set(["loss", "delay", "duplicate", "reorder", "drift", "repair"]);
 
 /** Draws the events of a run: more kinds mean fewer of each, so that the cluster also gets to work. */
 export function planFaults(random: Random, kinds: readonly FaultKind[], setting: FaultSetting): Fault[] {
@@ -133,6 +148,15 @@ function planFault(random: Random, kind: FaultKind, setting: FaultSetting): Faul
       return { atMs, forMs: span(20, timing.electionMaxMs), kind };
     case "transferLeader":
       return { ...base, kind, shard: random.below(setting.shards), to: random.below(nodes) };
+    case "split":
+      return { ...base, kind, shard: random.below(setting.shards), ways: 2 + random.below(2) };
+    case "move":
+      return { ...base, kind, shard: random.below(setting.shards), to: random.below(nodes) };
+    case "drain":
+    case "decommission":
+      return { ...base, kind, node: random.below(nodes) };
+    case "rebalance":
+      return { ...base, kind };
     case "isolate":
     case "pause":
     case "crash":

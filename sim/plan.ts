@@ -71,6 +71,8 @@ export interface Plan {
   readonly pollMicrosMax: number;
   /** Length of the phase with load and faults, ms. */
   readonly faultMs: number;
+  /** Placement replaces nodes that are silent for so long; undefined: not within a run. */
+  readonly downAfterMs: number | undefined;
   readonly faultKinds: readonly FaultKind[];
   readonly faults: readonly Fault[];
 }
@@ -109,6 +111,7 @@ export function planRun(seed: number, faultMs = 7000): Plan {
     wallOffsetMsMax: kinds.includes("clockJump") ? 200 : pick(random, [0, 5]),
     pollMicrosMax: pick(random, [0, 20, 200]),
     faultMs,
+    downAfterMs: kinds.includes("repair") ? pick(random, [1000, 1500, 2500]) : undefined,
     faultKinds: kinds,
     faults: planFaults(random.fork("faults"), kinds, {
       nodes,

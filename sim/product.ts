@@ -1,5 +1,5 @@
-import { assembleNode, assembleRouter } from "#node";
-import type { Assembly, NodeParts, ProcessParts } from "./assembly.ts";
+import { type AssembledNode, assembleNode, assembleRouter } from "#node";
+import type { Assembly, NodeParts, PlacementView, ProcessParts } from "./assembly.ts";
 
 /** Nodes and routers put together as in production, over simulated seams. */
 export const productAssembly: Assembly = {
@@ -57,6 +57,7 @@ export const productAssembly: Assembly = {
             host,
             router,
             routes,
+            placement: () => viewOf(node.placement.model),
             ready: () => node.ready(),
             stop: (stopped) => node.stop({ handOver: false }, stopped),
             kill: () => node.kill(),
@@ -86,3 +87,13 @@ export const productAssembly: Assembly = {
     });
   },
 };
+
+function viewOf(model: AssembledNode["placement"]["model"]): PlacementView | undefined {
+  if (model === undefined) return undefined;
+  const { nodes, operations, jobs } = model.state;
+  return {
+    shards: [...model.shards.values()].map((shard) => shard.descriptor),
+    nodes: [...nodes.values()].map(({ name, membership }) => ({ name, membership })),
+    running: [...operations.values(), ...jobs.values()].filter(({ state }) => state === "running").length,
+  };
+}

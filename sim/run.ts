@@ -101,6 +101,7 @@ class Run {
     }
     const { stats } = this.#network;
     const { faults } = this.#cluster;
+    for (const [kind, count] of Object.entries(this.#cluster.reshaper.counts)) faults.count(kind, count);
     faults.count("messagesLost", stats.lost);
     faults.count("messagesDuplicated", stats.duplicated);
     faults.count("messagesReordered", stats.reordered);
@@ -129,12 +130,20 @@ class Run {
     this.#until("the cluster forms", 20_000 + 20 * electionMaxMs, () => cluster.isReady);
     this.#note("the cluster is ready; load and faults begin");
     cluster.setNetwork({ ...calmLink, ...this.#plan.network });
+    this.#configure();
     this.#workload.start();
     cluster.faults.schedule(this.#plan.faults);
     this.#advance(this.#plan.faultMs);
     this.#note("faults end");
     cluster.heal();
     this.#until("the cluster heals", 8000 + 20 * electionMaxMs, () => cluster.isReady);
+    this.#until(
+      "what operators began ends",
+      60_000,
+      () => cluster.reshaper.settle(),
+      () => "operations still run",
+      100,
+    );
     this.#advance(200);
     this.#workload.stop();
     this.#until("calls end", this.#plan.callTimeoutMs + 2000, () => this.#workload.running === 0);
@@ -192,6 +201,17 @@ class Run {
     );
   }
 
+  #configure(): void {
+    const { downAfterMs } = this.#plan;
+    if (downAfterMs === undefined) return;
+    const settings = { suspect_after_ms: Math.min(500, downAfterMs), down_after_ms: downAfterMs };
+    let done = false;
+    this.#cluster.reshaper.configure(settings, () => {
+      done = true;
+    });
+    this.#until("settings are taken", 20_000, () => done);
+  }
+
   #sampling(): void {
     let looks = 0;
     const look = (): void => {
@@ -216,13 +236,14 @@ class Run {
     boundMs: number,
     holds: () => boolean,
     describe: () => string = () => this.#cluster.describeReadiness(),
+    everyMs = 5,
   ): void {
     const endMs = this.#clock.nowMs() + boundMs;
     while (!holds()) {
       if (this.#clock.nowMs() >= endMs) {
         throw new Violation("liveness", `${what}: not within ${boundMs} ms. ${describe()}`);
       }
-      this.#advance(5);
+      this.#advance(everyMs);
     }
   }
 
@@ -251,7 +272,8 @@ class Run {
   #heard(operation: Operation): void {
     const { answer, call, client, key } = operation;
     // A timeline full of answers would hide what led to them.
-    if (this.#trace.hashing) this.#trace.mark(this.#clock.nowMs(), `${client} ${call.kind} ${key} ${JSON.stringify(answer)}`);
+    if (this.#trace.hashing)
+      this.#trace.mark(this.#clock.nowMs(), `${client} ${call.kind} ${key} ${JSON.stringify(answer)}`);
   }
 
   #note(text: string): void {

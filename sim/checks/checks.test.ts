@@ -54,27 +54,27 @@ describe("every check has a canary that it must see", () => {
   it("durable before acknowledged, voted and committed (R2)", () => {
     const check = new Durability();
     for (const replica of [1, 2, 3]) check.opened(1, replica, `n${replica}`);
-    check.entrySynced("n1", 1, 7, 3);
+    check.entrySynced(1, 1, 7, 3);
     expect(() => check.acknowledged(1, 2, 7, undefined)).toThrow("replica 2: entry 7");
     expect(() => check.commitMoved(1, 7, 3, conf)).toThrow("1 of 3");
-    check.entrySynced("n2", 1, 7, 3);
+    check.entrySynced(1, 2, 7, 3);
     check.acknowledged(1, 2, 7, undefined);
     check.commitMoved(1, 7, 3, conf);
     expect(() => check.commitMoved(1, 7, 4, conf)).toThrow("0 of 3");
     expect(() => check.voted(1, 3, 4, 1)).toThrow("vote of term 4");
-    check.hardStateSynced("n3", 1, { term: 4, vote: 1, commit: 0 });
+    check.hardStateSynced(1, 3, { term: 4, vote: 1, commit: 0 });
     check.voted(1, 3, 4, 1);
   });
 
   it("term and vote over restarts; ids on one disk only (R1)", () => {
     const check = new Durability();
     check.opened(1, 3, "n3");
-    check.hardStateSynced("n3", 1, { term: 4, vote: 1, commit: 0 });
-    check.recovered("n3", 1, { term: 4, vote: 1, commit: 3 }, 3);
-    expect(() => check.recovered("n3", 1, { term: 4, vote: 0, commit: 3 }, 3)).toThrow(
+    check.hardStateSynced(1, 3, { term: 4, vote: 1, commit: 0 });
+    check.recovered(1, 3, { term: 4, vote: 1, commit: 3 }, 3);
+    expect(() => check.recovered(1, 3, { term: 4, vote: 0, commit: 3 }, 3)).toThrow(
       "came back with term 4 vote 0",
     );
-    expect(() => check.recovered("n3", 1, { term: 4, vote: 1, commit: 2 }, 3)).toThrow("below applied");
+    expect(() => check.recovered(1, 3, { term: 4, vote: 1, commit: 2 }, 3)).toThrow("below applied");
     expect(() => check.opened(1, 3, "n3/wiped1")).toThrow("was on n3");
   });
 

@@ -3,8 +3,8 @@ import type { ConfState, HardState } from "#raft/core";
 import { entryOf } from "./entry-of.ts";
 import { Violation } from "./violation.ts";
 
-/** What one disk is known to have held durably, ever, of one group. */
-interface DiskLog {
+/** What of one replica is known to have been durable, ever. */
+interface DurableLog {
   /** Terms that were durable at an index, oldest first; almost always one. */
   readonly terms: Map<number, number | number[]>;
   /** Everything up to here came with a snapshot or was compacted. */
@@ -17,11 +17,9 @@ interface DiskLog {
  * R2: nothing is said before it is on disk, and nothing counts before. Acknowledgements and votes are compared
  * with what their sender's disk has synced when they arrive; a leader's commit with the disks of its voters
  * when it moves. Over restarts, term and vote never go back, commit never below applied.
- *
- * A disk is named by who it belongs to for ever: a wiped one is another.
  */
 export class Durability {
-  readonly #logs = new Map<string, Map<GroupId, DiskLog>>();
+  readonly #logs = new Map<GroupId, Map<ReplicaId, DurableLog>>();
   readonly #disks = new Map<GroupId, Map<ReplicaId, string>>();
 
   /** A replica is opened on a disk. R1, R34: an id is never seen on another. */
@@ -37,8 +35,8 @@ export class Durability {
     }
   }
 
-  entrySynced(disk: string, group: GroupId, index: number, term: number): void {
-    const { terms } = this.#log(disk, group);
+  entrySynced(group: GroupId, replica: ReplicaId, index: number, term: number): void {
+    const { terms } = this.#log(group, replica);
     const known = terms.get(index);
     if (known === undefined) terms.set(index, term);
     else if (typeof known !== "number") {
@@ -46,19 +44,19 @@ export class Durability {
     } else if (known !== term) terms.set(index, [known, term]);
   }
 
-  truncatedSynced(disk: string, group: GroupId, index: number): void {
-    const log = this.#log(disk, group);
+  truncatedSynced(group: GroupId, replica: ReplicaId, index: number): void {
+    const log = this.#log(group, replica);
     log.truncated = Math.max(log.truncated, index);
   }
 
-  hardStateSynced(disk: string, group: GroupId, next: HardState): void {
-    const log = this.#log(disk, group);
+  hardStateSynced(group: GroupId, replica: ReplicaId, next: HardState): void {
+    const log = this.#log(group, replica);
     const before = log.hardState;
     const isVoteChanged = next.term === before.term && before.vote !== 0 && next.vote !== before.vote;
     if (next.term < before.term || isVoteChanged) {
       throw new Violation(
         "term and vote",
-        `group ${group} on ${disk}: term ${before.term} vote ${before.vote} became term ${next.term} vote ${next.vote}`,
+        `group ${group} replica ${replica}: term ${before.term} vote ${before.vote} became term ${next.term} vote ${next.vote}`,
       );
     }
     log.hardState = next;
@@ -66,19 +64,19 @@ export class Durability {
   }
 
   /** A restart read this: never behind what was synced. */
-  recovered(disk: string, group: GroupId, state: HardState, applied: number): void {
-    const before = this.#log(disk, group).hardState;
+  recovered(group: GroupId, replica: ReplicaId, state: HardState, applied: number): void {
+    const before = this.#log(group, replica).hardState;
     const isVoteLost = state.term === before.term && before.vote !== 0 && state.vote !== before.vote;
     if (state.term < before.term || isVoteLost) {
       throw new Violation(
         "term and vote",
-        `group ${group} on ${disk} had synced term ${before.term} vote ${before.vote}, and came back with term ${state.term} vote ${state.vote}`,
+        `group ${group} replica ${replica} had synced term ${before.term} vote ${before.vote}, and came back with term ${state.term} vote ${state.vote}`,
       );
     }
     if (state.commit < applied) {
       throw new Violation(
         "index order",
-        `group ${group} on ${disk} came back with commit ${state.commit} below applied ${applied}`,
+        `group ${group} replica ${replica} came back with commit ${state.commit} below applied ${applied}`,
       );
     }
   }
@@ -93,9 +91,8 @@ export class Durability {
   }
 
   voted(group: GroupId, replica: ReplicaId, term: number, candidate: ReplicaId): void {
-    const disk = this.#disks.get(group)?.get(replica);
-    if (disk === undefined) return;
-    const { hardState, votes } = this.#log(disk, group);
+    if (this.#disks.get(group)?.has(replica) !== true) return;
+    const { hardState, votes } = this.#log(group, replica);
     // On disk in a later term it cannot vote in this one again, so the vote itself need not be there.
     if (votes.get(term) === candidate || hardState.term > term) return;
     throw new Violation(
@@ -118,22 +115,21 @@ export class Durability {
   }
 
   #holds(group: GroupId, replica: ReplicaId, index: number, term: number | undefined): boolean {
-    const disk = this.#disks.get(group)?.get(replica);
     // Nobody opened it: only made-up messages could speak for it, and those have other tests.
-    if (disk === undefined) return true;
-    const log = this.#log(disk, group);
+    if (this.#disks.get(group)?.has(replica) !== true) return true;
+    const log = this.#log(group, replica);
     if (index <= log.truncated) return true;
     const known = log.terms.get(index);
     if (known === undefined) return false;
     return term === undefined || known === term || (typeof known !== "number" && known.includes(term));
   }
 
-  #log(disk: string, group: GroupId): DiskLog {
-    const groups = entryOf(this.#logs, disk, () => new Map<GroupId, DiskLog>());
-    return entryOf(groups, group, emptyLog);
+  #log(group: GroupId, replica: ReplicaId): DurableLog {
+    const replicas = entryOf(this.#logs, group, () => new Map<ReplicaId, DurableLog>());
+    return entryOf(replicas, replica, emptyLog);
   }
 }
 
-function emptyLog(): DiskLog {
+function emptyLog(): DurableLog {
   return { terms: new Map(), truncated: 0, votes: new Map(), hardState: { term: 0, vote: 0, commit: 0 } };
 }

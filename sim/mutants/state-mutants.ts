@@ -1,6 +1,6 @@
 import { decodeShardCommand, encodeCommand, type KvCommand, metaTags, placementGroup } from "#proto";
 import type { ConfChange, ConfState, Entry } from "#raft/core";
-import type { GroupView, StateMachine } from "#raft/host";
+import type { Birth, GroupView, StateMachine } from "#raft/host";
 import type { OverlayBatch, Range } from "#storage";
 import type { Plan } from "../plan.ts";
 import { withPowerLosses, withSnapshots } from "./bent-plans.ts";
@@ -20,6 +20,10 @@ class MachineWrapper implements StateMachine {
 
   apply(entry: Entry, tx: OverlayBatch): readonly unknown[] {
     return this.inner.apply(entry, tx);
+  }
+
+  takeBirths(): readonly Birth[] {
+    return this.inner.takeBirths?.() ?? [];
   }
 
   applyConfChange(entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {

@@ -19,7 +19,7 @@ export function watchedCore(Base: CoreClass, group: GroupId, disk: string, monit
       const { hardState } = config.storage.initialState();
       monitor.see(() => {
         monitor.durability.opened(group, config.id, disk);
-        monitor.durability.recovered(disk, group, hardState, config.applied);
+        monitor.durability.recovered(group, config.id, hardState, config.applied);
         this.#lookAtLog();
       });
       this.#commit = this.commit;

@@ -1,4 +1,4 @@
-import { FieldReader, type GroupId } from "#proto";
+import { FieldReader, type GroupId, groupOfRow, metaTags, type ReplicaId } from "#proto";
 import type { Batch, Engine, Family, Range, RangeCursor, Rows, ScanOptions } from "#storage";
 import { Violation } from "../checks/violation.ts";
 import type { Monitor } from "./monitor.ts";
@@ -41,6 +41,12 @@ export class RecordedBatch implements Batch {
 
 const entryTag = 2;
 
+interface Written {
+  readonly batch: RecordedBatch;
+  /** By the time of the write. */
+  readonly owners: ReadonlyMap<GroupId, ReplicaId>;
+}
+
 /**
  * The engine next to the disk, as the product's own wrappers and bugs do not see it: tells what really became
  * durable, and when. Knows the layout of the host's log rows: `[group, 8 bytes][tag][index, 8 bytes]`.
@@ -49,19 +55,26 @@ export class WatchedEngine implements Engine {
   readonly #inner: Engine;
   readonly #disk: string;
   readonly #monitor: Monitor;
-  /** Raft rows written and not known to be durable, oldest batch first. */
-  #unsynced: RecordedBatch[] = [];
+  /** Batches with raft rows that are not known to be durable, oldest first. */
+  #unsynced: Written[] = [];
+  /** Whose the raft rows of a group are; a replica that was destroyed may be followed by another. */
+  #owners: ReadonlyMap<GroupId, ReplicaId> = new Map();
 
   constructor(inner: Engine, disk: string, monitor: Monitor) {
     this.#inner = inner;
     this.#disk = disk;
     this.#monitor = monitor;
-    const { rows } = inner.scan(
-      { family: "raft", start: new Uint8Array(0) },
-      { limit: Number.MAX_SAFE_INTEGER },
-    );
+    const replicas = {
+      family: "meta",
+      start: Uint8Array.of(metaTags.hostReplica),
+      end: Uint8Array.of(metaTags.hostReplica + 1),
+    } as const;
+    const known = inner.scan(replicas, { limit: Number.MAX_SAFE_INTEGER }).rows;
+    for (let i = 0; i + 1 < known.length; i += 2) this.#own(known[i], known[i + 1]);
+    const all = { family: "raft", start: new Uint8Array(0) } as const;
+    const { rows } = inner.scan(all, { limit: Number.MAX_SAFE_INTEGER });
     monitor.see(() => {
-      for (let i = 0; i + 1 < rows.length; i += 2) this.#durable(rows[i], rows[i + 1]);
+      for (let i = 0; i + 1 < rows.length; i += 2) this.#durable(rows[i], rows[i + 1], this.#owners);
     });
   }
 
@@ -70,7 +83,8 @@ export class WatchedEngine implements Engine {
       this.#inner.write(batch, options, done);
       return;
     }
-    if (batch.families.includes("raft")) this.#unsynced.push(batch);
+    this.#noteOwners(batch);
+    if (batch.families.includes("raft")) this.#unsynced.push({ batch, owners: this.#owners });
     // Which batches a sync covers is settled now; those written while it runs are not among them.
     const covered = options.sync ? [...this.#unsynced] : [];
     this.#inner.write(batch.inner, options, (error) => {
@@ -105,41 +119,58 @@ export class WatchedEngine implements Engine {
     }
   }
 
-  #synced(covered: readonly RecordedBatch[]): void {
-    if (covered.length === 0) return;
-    const done = new Set(covered);
-    for (const batch of covered) {
-      if (!this.#unsynced.includes(batch)) continue;
-      for (let i = 0; i < batch.keys.length; i++) {
-        if (batch.families[i] === "raft") this.#durable(batch.keys[i], batch.values[i]);
-      }
+  #noteOwners(batch: RecordedBatch): void {
+    for (let i = 0; i < batch.keys.length; i++) {
+      if (batch.families[i] === "meta") this.#own(batch.keys[i], batch.values[i]);
     }
-    this.#unsynced = this.#unsynced.filter((batch) => !done.has(batch));
   }
 
-  #durable(key: Uint8Array | undefined, value: Uint8Array | undefined): void {
+  #own(key: Uint8Array | undefined, value: Uint8Array | undefined): void {
+    if (key === undefined || value === undefined || key[0] !== metaTags.hostReplica) return;
+    const replica = FieldReader.of(value, "replica record").integer(1);
+    // Batches under way keep the map of their time.
+    this.#owners = new Map(this.#owners).set(groupOfRow(key), replica);
+  }
+
+  #synced(covered: readonly Written[]): void {
+    if (covered.length === 0) return;
+    const done = new Set(covered);
+    for (const written of covered) {
+      if (!this.#unsynced.includes(written)) continue;
+      const { batch, owners } = written;
+      for (let i = 0; i < batch.keys.length; i++) {
+        if (batch.families[i] === "raft") this.#durable(batch.keys[i], batch.values[i], owners);
+      }
+    }
+    this.#unsynced = this.#unsynced.filter((written) => !done.has(written));
+  }
+
+  #durable(
+    key: Uint8Array | undefined,
+    value: Uint8Array | undefined,
+    owners: ReadonlyMap<GroupId, ReplicaId>,
+  ): void {
     if (key === undefined || value === undefined) return;
     const row = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
     const group: GroupId = row.readUInt32BE(0) * 2 ** 32 + row.readUInt32BE(4);
+    const replica = owners.get(group);
+    if (replica === undefined) return;
+    const { durability } = this.#monitor;
     switch (row[8]) {
       case 0: {
-        this.#monitor.durability.truncatedSynced(
-          this.#disk,
-          group,
-          FieldReader.of(value, "truncated").integer(),
-        );
+        durability.truncatedSynced(group, replica, FieldReader.of(value, "truncated").integer());
         break;
       }
       case 1: {
         const f = FieldReader.of(value, "hard state");
         const state = { term: f.integer(), vote: f.integer(), commit: f.integer() };
-        this.#monitor.durability.hardStateSynced(this.#disk, group, state);
+        durability.hardStateSynced(group, replica, state);
         break;
       }
       default: {
         const term = Buffer.from(value.buffer, value.byteOffset, value.byteLength).readUIntBE(1, 6);
         const index = row.readUInt32BE(9) * 2 ** 32 + row.readUInt32BE(13);
-        this.#monitor.durability.entrySynced(this.#disk, group, index, term);
+        durability.entrySynced(group, replica, index, term);
       }
     }
   }
