@@ -115,7 +115,7 @@ const readRequest = fc
     keyspace: positive,
     key: bytes,
     consistency: fc.constantFrom("linearizable", "leader", "stale"),
-    timeoutMs: fc.double({ noNaN: true, noDefaultInfinity: true }),
+    timeoutMs: fc.double({ min: 1, max: 60_000, noNaN: true }),
     maxStalenessMs: staleness,
     minRevision: optional(natural),
   })

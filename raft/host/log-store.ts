@@ -160,7 +160,11 @@ export class LogStore implements LogReader {
   }
 
   setHardState(batch: Batch, state: HardState): void {
+    const { term, vote } = this.#hardState;
     this.#hardState = state;
+    // A commit index alone is not worth a row: it may go back over a restart, and never goes below the
+    // applied index, which is kept with the state (R38).
+    if (state.term === term && state.vote === vote) return;
     batch.put("raft", hardStateRow(this.#group), hardStateValue(state));
   }
 
