@@ -255,6 +255,11 @@ export class Core {
     return "ok";
   }
 
+  /** With `lazyCommit`: followers are told the commit index now. Does nothing on other roles. */
+  shareCommit(): void {
+    if (this.#raft.role === "leader") this.#raft.shareCommit();
+  }
+
   // ---- Configuration
 
   /** What the configuration would become; for the host's checks at apply (R6). Changes nothing. */

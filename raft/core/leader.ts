@@ -63,8 +63,8 @@ function onAcknowledgement(raft: Raft, peer: Progress, index: number): void {
   const isOther = peer.id !== raft.id;
   if (raft.maybeCommit()) {
     raft.releasePostponedReads();
-    raft.broadcastAppend();
-  } else if (isOther && peer.canBumpCommit(raft.log.committed)) {
+    if (raft.commitsAtOnce) raft.broadcastAppend();
+  } else if (isOther && raft.commitsAtOnce && peer.canBumpCommit(raft.log.committed)) {
     raft.sendAppend(peer);
   }
   if (!isOther) return;

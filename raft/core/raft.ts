@@ -199,6 +199,18 @@ export class Raft {
     for (const peer of this.peers) if (peer.id !== this.id) this.maybeSendAppend(peer, true);
   }
 
+  /** See `lazyCommit`: a pending configuration change is waited for by those who would follow it. */
+  get commitsAtOnce(): boolean {
+    return this.config.lazyCommit !== true || this.pendingConfIndex > this.log.applied;
+  }
+
+  /** Tells the commit index to those who have the entries and do not know it yet. */
+  shareCommit(): void {
+    for (const peer of this.peers) {
+      if (peer.id !== this.id && peer.canBumpCommit(this.log.committed)) this.sendAppend(peer);
+    }
+  }
+
   broadcastHeartbeat(): void {
     const read = this.reads.waitingNumber;
     for (const peer of this.peers) {
@@ -507,7 +519,12 @@ export class Raft {
 
   answerRead(request: ReadRequest, index: number): void {
     if (request.from === this.id) this.readStates.push({ context: request.context, index });
-    else this.send({ kind: "readIndexResponse", to: request.from, index, context: request.context });
+    else {
+      // It waits for this commit index: with `lazyCommit` it may not have heard of it.
+      const asker = this.peer(request.from);
+      if (asker !== undefined && !this.commitsAtOnce && asker.canBumpCommit(index)) this.sendAppend(asker);
+      this.send({ kind: "readIndexResponse", to: request.from, index, context: request.context });
+    }
   }
 }
 

@@ -153,6 +153,13 @@ export interface CoreConfig {
    * configuration that the others have left already (raft-rs does so, etcd does not). Default true.
    */
   readonly commitInVotes?: boolean;
+  /**
+   * A new commit index is not broadcast at once: it goes with the next append or heartbeat, or before the
+   * answer to a follower's read, or when the host says so (`shareCommit`). Spares two messages for each
+   * follower and commit (raft-rs has it as skip_bcast_commit). While a configuration change is pending it is
+   * broadcast all the same. Default false, as etcd.
+   */
+  readonly lazyCommit?: boolean;
   readonly validateConfChanges: boolean;
   /**
    * What `validateConfChanges` does with a change that is illegal or comes while another is pending:

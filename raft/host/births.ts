@@ -75,6 +75,8 @@ export class Births {
     tx.put("meta", appliedRow(group), appliedValue({ index, term, conf }));
     rows(tx);
     this.#unopened.push({ group, replica, campaign: parent.core.role === "leader" });
+    // The child elects nobody before the followers have applied the split too.
+    parent.core.shareCommit();
   }
 
   /** Whether a replica here has been given its state, or is about to be. */

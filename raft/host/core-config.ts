@@ -40,6 +40,7 @@ export function coreConfig(
     forwardProposals: false,
     stepDownOnRemoval: true,
     validateConfChanges: true,
+    lazyCommit: true,
     asyncStorage: false,
     leaseMs: timing.leaseMs,
     noVoteBeforeMs: startedMs + timing.electionMinMs,
