@@ -108,6 +108,7 @@ export class Host implements GroupHost {
     this.#shared.lastSyncMs = nowMs;
     this.#lastTickMs = nowMs;
     this.#replicas.openStored();
+    if (this.#shared.stopped) return;
     this.#inbox.open();
     transport.onBurstEnd(() => this.#turns.run());
     this.#armTick();

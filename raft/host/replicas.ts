@@ -42,9 +42,11 @@ export class Replicas {
   }
 
   openStored(): void {
-    const { engine } = this.#shared.options;
-    const { sliceRows } = this.#shared.limits;
-    recoverInstalls(engine, sliceRows, (batch) => this.#shared.writeUnsynced(batch));
+    const shared = this.#shared;
+    const { engine } = shared.options;
+    const write = (batch: Batch): void => shared.writeUnsynced(batch);
+    recoverInstalls(engine, shared.limits.sliceRows, write, () => shared.stopped);
+    if (shared.stopped) return;
     const { rows } = engine.scan(replicaRecords, { limit: Number.MAX_SAFE_INTEGER });
     for (let i = 0; i + 1 < rows.length; i += 2) {
       const record = readReplica(rows[i + 1] ?? new Uint8Array(0));

@@ -270,14 +270,21 @@ export function installer(
 /**
  * At the start: goes on with the installs that a crash broke off, then drops what streams had staged, which
  * nobody will continue. Nothing turns yet, so no slices.
+ * @param failed - after a write that failed nothing is written any more (R8), so that no loop here would end
  */
-export function recoverInstalls(engine: Engine, sliceRows: number, write: (batch: Batch) => void): void {
+export function recoverInstalls(
+  engine: Engine,
+  sliceRows: number,
+  write: (batch: Batch) => void,
+  failed: () => boolean,
+): void {
   const marks = tagRange(metaTags.hostInstalling);
   for (;;) {
     const [row] = engine.scan(marks, { limit: 1 }).rows;
     if (row === undefined) break;
     const next = installer(engine, groupOfRow(row), sliceRows, write);
-    while (next());
+    while (next()) if (failed()) return;
+    if (failed()) return;
   }
   for (;;) {
     const { rows, finished } = engine.scan(tagRange(metaTags.hostStaging), {
@@ -287,7 +294,7 @@ export function recoverInstalls(engine: Engine, sliceRows: number, write: (batch
     const batch = engine.batch();
     for (let i = 0; i < rows.length; i += 2) batch.delete("meta", rows[i] ?? new Uint8Array(0));
     if (batch.size > 0) write(batch);
-    if (finished) return;
+    if (finished || failed()) return;
   }
 }
 
