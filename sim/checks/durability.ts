@@ -44,6 +44,14 @@ export class Durability {
     } else if (known !== term) terms.set(index, [known, term]);
   }
 
+  /**
+   * A split's child begins at `index`. Its first state need not be synced: the parent's entry is, and a restart
+   * that lost the child applies that again (R5).
+   */
+  born(group: GroupId, replica: ReplicaId, index: number): void {
+    this.truncatedSynced(group, replica, index);
+  }
+
   truncatedSynced(group: GroupId, replica: ReplicaId, index: number): void {
     const log = this.#log(group, replica);
     log.truncated = Math.max(log.truncated, index);

@@ -41,6 +41,11 @@ export class RecordedBatch implements Batch {
 
 const entryTag = 2;
 
+function groupOfRaftRow(key: Uint8Array): GroupId {
+  const row = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
+  return row.readUInt32BE(0) * 2 ** 32 + row.readUInt32BE(4);
+}
+
 interface Written {
   readonly batch: RecordedBatch;
   /** By the time of the write. */
@@ -84,6 +89,7 @@ export class WatchedEngine implements Engine {
       return;
     }
     this.#noteOwners(batch);
+    if (!options.sync && batch.families.includes("raft")) this.#noteBirths(batch);
     if (batch.families.includes("raft")) this.#unsynced.push({ batch, owners: this.#owners });
     // Which batches a sync covers is settled now; those written while it runs are not among them.
     const covered = options.sync ? [...this.#unsynced] : [];
@@ -125,6 +131,24 @@ export class WatchedEngine implements Engine {
     }
   }
 
+  /**
+   * R5: a split's child begins behind a fixed index, written unsynced with its parent's entry, which is
+   * durable: a restart that lost the one makes it anew from the other.
+   */
+  #noteBirths(batch: RecordedBatch): void {
+    for (let i = 0; i < batch.keys.length; i++) {
+      const key = batch.keys[i];
+      if (key === undefined || batch.families[i] !== "meta" || key[0] !== metaTags.hostReplica) continue;
+      const group = groupOfRow(key);
+      for (let j = 0; j < batch.keys.length; j++) {
+        const other = batch.keys[j];
+        if (other === undefined || batch.families[j] !== "raft" || other[8] !== 0) continue;
+        if (groupOfRaftRow(other) === group)
+          this.#monitor.see(() => this.#durable(other, batch.values[j], this.#owners));
+      }
+    }
+  }
+
   #own(key: Uint8Array | undefined, value: Uint8Array | undefined): void {
     if (key === undefined || value === undefined || key[0] !== metaTags.hostReplica) return;
     const replica = FieldReader.of(value, "replica record").integer(1);
@@ -152,7 +176,7 @@ export class WatchedEngine implements Engine {
   ): void {
     if (key === undefined || value === undefined) return;
     const row = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
-    const group: GroupId = row.readUInt32BE(0) * 2 ** 32 + row.readUInt32BE(4);
+    const group = groupOfRaftRow(key);
     const replica = owners.get(group);
     if (replica === undefined) return;
     const { durability } = this.#monitor;

@@ -40,7 +40,12 @@ export class WatchedMachine implements StateMachine {
   }
 
   takeBirths(): readonly Birth[] {
-    return this.#inner.takeBirths?.() ?? [];
+    const births = this.#inner.takeBirths?.() ?? [];
+    for (const { group, replica, index } of births) {
+      if (replica === undefined) continue;
+      this.#monitor.see(() => this.#monitor.durability.born(group, replica, index));
+    }
+    return births;
   }
 
   applyConfChange(entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {
