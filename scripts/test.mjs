@@ -41,6 +41,7 @@ const checks = [
   vitest("direction of imports", "direction"),
   vitest("unit tests", "unit"),
   vitest("golden Raft scripts", "golden"),
+  vitest("simulated scenarios", "scenarios"),
   {
     name: "simulation",
     command: [process.execPath, "dist/sim/main.js", "--seeds", "20", "--from", "1"],
