@@ -18,7 +18,8 @@ import { hashOfRows, WatchedMachine } from "./watch/watched-machine.ts";
 import type { Port } from "./workload.ts";
 import { clusterName, type World } from "./world.ts";
 
-export const stopGraceMs = 20;
+/** What stopped parts may still take to notice: a poll, a wait under way. What repeats itself is seen all the same. */
+export const stopGraceMs = 250;
 
 /** One start of a node: everything that dies with its process. */
 interface Boot {
