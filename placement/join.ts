@@ -77,7 +77,8 @@ const askAgainMs = 500;
 
 /**
  * R30: is there a cluster under this name? Asks several times within `listenMs`; silence, or the network's
- * word that nobody listens, means that there is none.
+ * word that nobody listens, means that there is none. Time without a connection does not count: whoever could
+ * not ask has not heard silence.
  */
 export function probeCluster(
   parts: AskParts,
@@ -86,6 +87,7 @@ export function probeCluster(
 ): Cancel {
   let found: ClusterId | undefined;
   const repeat = askRepeatedly(parts, { kind: "probe" }, listenMs, {
+    onlyWhileConnected: true,
     onReply: (reply) => {
       found = reply.clusterId;
       return true;
@@ -150,10 +152,15 @@ function askRepeatedly(
   { joins, clock }: AskParts,
   request: JoinRequest,
   timeoutMs: number,
-  on: { readonly onReply: (reply: JoinReply) => boolean; readonly onEnd: () => void },
+  on: {
+    readonly onReply: (reply: JoinReply) => boolean;
+    readonly onEnd: () => void;
+    /** The time stands still while nothing can be asked. */
+    readonly onlyWhileConnected?: boolean;
+  },
 ): Cancel {
   const body = encodeJoinRequest(request);
-  const untilMs = clock.nowMs() + timeoutMs;
+  let untilMs = clock.nowMs() + timeoutMs;
   let over = false;
   let cancelTimer: Cancel = () => {};
   let stopListening: (() => void) | undefined;
@@ -178,7 +185,9 @@ function askRepeatedly(
     // Answers to the question before may still come: they are listened to until the next is sent.
     stopListening?.();
     stopListening = joins.ask(body, onAnswer);
-    cancelTimer = clock.after(Math.min(askAgainMs, Math.max(1, untilMs - clock.nowMs())), ask);
+    const waitMs = Math.min(askAgainMs, Math.max(1, untilMs - clock.nowMs()));
+    if (stopListening === undefined && on.onlyWhileConnected === true) untilMs += waitMs;
+    cancelTimer = clock.after(waitMs, ask);
   };
   ask();
   return end;
