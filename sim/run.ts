@@ -136,7 +136,10 @@ class Run {
     this.#advance(this.#plan.faultMs);
     this.#note("faults end");
     cluster.heal();
-    this.#until("the cluster heals", 8000 + 20 * electionMaxMs, () => cluster.isReady);
+    // Long enough for a replica that was replaced while it was away to ask what became of it (R34: a minute).
+    this.#advance(500);
+    this.#workload.stop();
+    this.#until("the cluster heals", 90_000 + 20 * electionMaxMs, () => cluster.isReady);
     this.#until(
       "what operators began ends",
       60_000,
@@ -144,8 +147,6 @@ class Run {
       () => "operations still run",
       100,
     );
-    this.#advance(200);
-    this.#workload.stop();
     this.#until("calls end", this.#plan.callTimeoutMs + 2000, () => this.#workload.running === 0);
     this.#everyShardWorks();
     this.#until("replicas are level", 8000 + 20 * electionMaxMs, () => cluster.isLevel);

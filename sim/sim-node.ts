@@ -159,7 +159,8 @@ export class SimNode implements Port {
         nowMs,
         onBug: (violation) => monitor.report(violation),
       }),
-      ...(bootstrap
+      // A machine without its disk must not found the cluster anew, and nobody who knows it asks it to.
+      ...(bootstrap && this.#wipes === 0
         ? { bootstrap: { shards: plan.shards, replicas: plan.replicas, partition: plan.partition } }
         : {}),
       engine,
