@@ -26,6 +26,9 @@ export type Member = Extract<Identity, { kind: "member" }>;
 const handOverMs = 4_000;
 const handOverPollMs = 20;
 
+/** A node that knows nobody but itself asks again after this, ms. */
+const searchAgainMs = 1_000;
+
 /** One node, running. */
 export class AssembledNode {
   readonly nodeId: NodeId;
@@ -218,17 +221,24 @@ export class AssembledNode {
     this.host.start();
     this.shards.start(this.host);
     this.placement.start();
-    if (this.#seeds().length === 0) this.#findMembers();
+    this.#findMembers();
     if (identity.wish !== undefined) this.#createPlacement(identity, identity.wish);
   }
 
-  /** A node that starts again without a replica of placement knows nobody: it asks, as a newcomer does. */
+  /**
+   * A node that starts again without a replica of placement, or with one that was replaced meanwhile, knows
+   * nobody: it asks, as a newcomer does, until it has routes.
+   */
   #findMembers(): void {
-    const parts = { joins: this.#joins, clock: this.#options.clock };
+    const { clock } = this.#options;
+    const self = addressOf(this.nodeId);
+    if (this.#stopped || this.routes.loaded || this.#seeds().some((seed) => seed !== self)) return;
+    const parts = { joins: this.#joins, clock };
     this.#cancelSearch = askAsRouter(parts, Number.POSITIVE_INFINITY, (welcome) => {
       if (welcome === undefined) return;
       if (welcome.clusterId !== this.clusterId) this.#metForeign("that lets routers in", welcome.clusterId);
       else this.#members = welcome.members;
+      this.#cancelSearch = clock.after(searchAgainMs, () => this.#findMembers());
     });
   }
 
