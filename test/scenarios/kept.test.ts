@@ -58,6 +58,19 @@ const scenarios: readonly Scenario[] = [
     seeds: 4,
   },
   {
+    name: "a node that was replaced while it was away finds out, and lets go of what is no longer its own (R34)",
+    plan: calmPlan({
+      nodes: 5,
+      downAfterMs: 1000,
+      faultMs: 5000,
+      faults: [
+        { kind: "crash", atMs: 100, forMs: 4500, target: { leaderOf: 0 } },
+        { kind: "crash", atMs: 200, forMs: 4500, target: { leaderOf: 1 } },
+      ],
+    }),
+    seeds: 3,
+  },
+  {
     name: "power fails everywhere again and again: nothing acknowledged is lost (R2)",
     plan: calmPlan({
       syncMsMax: 4,
