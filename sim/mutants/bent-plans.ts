@@ -113,3 +113,24 @@ export const withLeadersPaused: (plan: Plan) => Plan = (plan: Plan): Plan => {
   }));
   return { ...plan, faults: [...plan.faults, ...faults] };
 };
+
+/** Answers get lost, so that routers ask again. */
+export const withRetries: (plan: Plan) => Plan = (plan) => ({
+  ...withPowerLosses(plan),
+  callTimeoutMs: Math.max(2000, plan.callTimeoutMs),
+  network: { ...plan.network, loss: Math.max(0.02, plan.network.loss) },
+});
+
+/** Replicas on the move, so that there are learners and joint configurations. */
+export const withMoves: (plan: Plan) => Plan = (plan) => {
+  const nodes = Math.max(plan.nodes, 5);
+  const faults = Array.from({ length: 20 }, (_, i) => ({
+    kind: "move" as const,
+    atMs: 200 + i * Math.floor(plan.faultMs / 22),
+    forMs: 1,
+    shard: i % plan.shards,
+    to: (i * 2 + 1) % nodes,
+  }));
+  const network = { ...plan.network, delayMsMax: Math.max(3, plan.network.delayMsMax) };
+  return { ...plan, nodes, replicas: 3, network, faults: [...plan.faults, ...faults] };
+};

@@ -1,4 +1,14 @@
-import type { CoreConfig, Entry, Input, Message, ReadState, Ready, StepResult } from "#raft/core";
+import type {
+  ConfChange,
+  ConfState,
+  CoreConfig,
+  Entry,
+  Input,
+  Message,
+  ReadState,
+  Ready,
+  StepResult,
+} from "#raft/core";
 import type { Clock } from "#runtime";
 import type { NodeClock } from "../node-clock.ts";
 import type { CoreClass } from "../watch/watched-core.ts";
@@ -7,6 +17,7 @@ import {
   manyReads,
   slowSyncs,
   withLeadersPaused,
+  withMoves,
   withOldLeaders,
   withPartedLogs,
   withSmallAppends,
@@ -128,12 +139,12 @@ function committing(
   };
 }
 
-/** The highest index that a majority of voters has, the leader's own taken as `own`. */
-function majorityHas(core: InstanceType<CoreClass>, own: number): number {
-  const { progress, conf } = core.status();
-  const matches = conf.voters.map((id) => (id === core.id ? own : (progress.get(id)?.match ?? 0)));
+/** The highest index that a majority of `members` has, the leader's own taken as `own`. */
+function majorityHas(core: InstanceType<CoreClass>, own: number, members = core.conf.voters): number {
+  const { progress } = core.status();
+  const matches = members.map((id) => (id === core.id ? own : (progress.get(id)?.match ?? 0)));
   matches.sort((a, b) => b - a);
-  return matches[Math.floor(conf.voters.length / 2)] ?? 0;
+  return matches[Math.floor(members.length / 2)] ?? 0;
 }
 
 /** Stands still while its process sleeps. */
@@ -166,6 +177,45 @@ export const coreMutants: readonly Mutant[] = [
         const index = majorityHas(core, core.lastIndex);
         const term = index > storage.lastIndex() ? core.term : storage.term(index);
         return term === core.term ? index : 0;
+      }),
+  },
+  {
+    name: "learner-counted",
+    about: "R10: what a learner has counts towards a commit (thesis 4.2.1)",
+    plan: withMoves,
+    core: (Base) =>
+      committing(Base, (core, { storage }) => {
+        const { voters, learners, outgoing } = core.conf;
+        if (learners.length === 0 || outgoing.length > 0) return 0;
+        // One voter's place is taken by the learner.
+        const others = voters.filter((id) => id !== core.id).slice(1);
+        const index = majorityHas(core, storage.lastIndex(), [core.id, ...learners, ...others]);
+        return storage.term(index) === core.term ? index : 0;
+      }),
+  },
+  {
+    name: "removed-replica-kept",
+    about: "R10: a membership change adds the new replica and leaves the old one a voter",
+    plan: withMoves,
+    core: (Base) =>
+      class extends Base {
+        override applyConfChange(change: ConfChange): ConfState {
+          return super.applyConfChange({
+            ...change,
+            changes: change.changes.filter(({ kind }) => kind !== "remove"),
+          });
+        }
+      },
+  },
+  {
+    name: "follower-read-without-asking",
+    about: "R18: a follower reads what it has, and asks nobody",
+    plan: manyReads,
+    core: (Base) =>
+      talking(Base, (core, input, out) => {
+        if (core.role !== "follower" || core.leader === 0 || input.kind !== "readIndex") return undefined;
+        out.reads.push({ context: input.context, index: core.commit });
+        return "ok";
       }),
   },
   {

@@ -2,8 +2,7 @@ import { decodeShardCommand, encodeCommand, type KvCommand, metaTags, placementG
 import type { ConfChange, ConfState, Entry } from "#raft/core";
 import type { Birth, GroupView, StateMachine } from "#raft/host";
 import type { OverlayBatch, Range } from "#storage";
-import type { Plan } from "../plan.ts";
-import { withPowerLosses, withSnapshots } from "./bent-plans.ts";
+import { withPowerLosses, withRetries, withSnapshots } from "./bent-plans.ts";
 import type { Mutant } from "./mutant.ts";
 
 /** Hands everything on; bugs override what they spoil. */
@@ -77,13 +76,6 @@ class Recodes extends MachineWrapper {
     );
   }
 }
-
-/** Answers get lost, so that routers ask again. */
-const withRetries = (plan: Plan): Plan => ({
-  ...withPowerLosses(plan),
-  callTimeoutMs: Math.max(2000, plan.callTimeoutMs),
-  network: { ...plan.network, loss: Math.max(0.02, plan.network.loss) },
-});
 
 export const stateMutants: readonly Mutant[] = [
   {

@@ -1,11 +1,12 @@
-import { decode, encode, metaTags } from "#proto";
-import type { Batch, Family, Range, RangeCursor } from "#storage";
+import { decode, encode, metaTags, prefixEnd } from "#proto";
+import type { Batch, Family, Range, RangeCursor, Rows, ScanOptions } from "#storage";
 import { RecordedBatch } from "../watch/watched-engine.ts";
 import {
   slowSyncs,
   withFailingDisks,
   withPartedLogs,
   withPowerLosses,
+  withRetries,
   withSmallAppends,
   withSnapshots,
 } from "./bent-plans.ts";
@@ -135,6 +136,29 @@ class DropsKey extends EngineWrapper {
   }
 }
 
+class ForgetsDedup extends EngineWrapper {
+  override scan(range: Range, options: ScanOptions): Rows {
+    const isDedup = range.family === "meta" && range.start[0] === metaTags.shardDedup;
+    return isDedup ? { rows: [], finished: true } : super.scan(range, options);
+  }
+}
+
+/** Bytes of the keyspace's id in front of a row of data. */
+const keyspaceBytes = 4;
+
+class CopiesKeyspace extends EngineWrapper {
+  override cursor(ranges: readonly Range[]): RangeCursor {
+    return super.cursor(
+      ranges.map((range) => {
+        if (range.family !== "data") return range;
+        const start = range.start.slice(0, keyspaceBytes);
+        const end = prefixEnd(start);
+        return { family: range.family, start, ...(end === undefined ? {} : { end }) };
+      }),
+    );
+  }
+}
+
 export const storageMutants: readonly Mutant[] = [
   {
     name: "vote-forgotten-on-restart",
@@ -182,6 +206,19 @@ export const storageMutants: readonly Mutant[] = [
     about: "R4: a snapshot lacks one row of data",
     plan: (plan) => withPowerLosses(withSnapshots(plan)),
     engine: (engine) => new DropsKey(engine),
+  },
+  {
+    name: "snapshot-of-the-whole-keyspace",
+    about: "a snapshot carries rows of other shards, over newer ones at its target",
+    plan: (plan) =>
+      withPowerLosses(withSnapshots({ ...plan, partition: "hash", shards: Math.max(4, plan.shards) })),
+    engine: (engine) => new CopiesKeyspace(engine),
+  },
+  {
+    name: "dedup-forgotten-on-restart",
+    about: "R23: a node that starts again knows nothing of attempts made before",
+    plan: withRetries,
+    engine: (engine, { start }) => (start > 1 ? new ForgetsDedup(engine) : engine),
   },
   {
     name: "wiped-node-votes-again",
