@@ -24,7 +24,10 @@ const config: ViteUserConfig = {
       },
       { ssr, test: { ...everywhere, ...timeouts, name: "direction", include: ["test/*.test.ts"] } },
       { ssr, test: { ...everywhere, ...timeouts, name: "golden", include: ["test/golden/**/*.test.ts"] } },
-      { ssr, test: { ...everywhere, ...timeouts, name: "scenarios", include: ["test/scenarios/**/*.test.ts"] } },
+      {
+        ssr,
+        test: { ...everywhere, ...timeouts, name: "scenarios", include: ["test/scenarios/**/*.test.ts"] },
+      },
       {
         // Real processes on real ports: one file at a time, or they starve each other.
         ssr,
