@@ -99,6 +99,11 @@ export class SimCluster {
     if (host !== undefined && target !== undefined) host.transferLeader(group, target);
   }
 
+  /** A machine lost its disk for good and another took its place. */
+  get hasLostMachines(): boolean {
+    return this.#replacements > 0;
+  }
+
   // ---- views
 
   get ports(): readonly Port[] {

@@ -140,6 +140,8 @@ class Run {
     this.#advance(500);
     this.#workload.stop();
     this.#until("the cluster heals", 90_000 + 20 * electionMaxMs, () => cluster.isReady);
+    // Nobody comes back for the replicas of a machine that is gone, nor for moves to it.
+    if (cluster.hasLostMachines) this.#setDownAfter(2000);
     this.#until(
       "what operators began ends",
       60_000,
@@ -204,7 +206,10 @@ class Run {
 
   #configure(): void {
     const { downAfterMs } = this.#plan;
-    if (downAfterMs === undefined) return;
+    if (downAfterMs !== undefined) this.#setDownAfter(downAfterMs);
+  }
+
+  #setDownAfter(downAfterMs: number): void {
     const settings = { suspect_after_ms: Math.min(500, downAfterMs), down_after_ms: downAfterMs };
     let done = false;
     this.#cluster.reshaper.configure(settings, () => {
