@@ -4,14 +4,14 @@
  */
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { realClock } from "#runtime";
+import { cryptoRandom, realClock } from "#runtime";
 import { hunt } from "./mutants/hunt.ts";
 import { mutants } from "./mutants/mod.ts";
 import { productAssembly } from "./product.ts";
 import { describeFailure, describePlan } from "./report.ts";
-import { runSeed } from "./run.ts";
+import { type RunResult, runSeed } from "./run.ts";
 
-const usage = `usage: npm run sim -- [--seeds N] [--from S] [--minutes M] [--verbose]
+const usage = `usage: npm run sim -- [--seeds N] [--from S] [--minutes M] [--fresh N] [--verbose]
        npm run sim -- --mutants [--only NAME] [--seeds N] [--from S]`;
 
 function main(): number {
@@ -20,6 +20,7 @@ function main(): number {
       seeds: { type: "string" },
       from: { type: "string" },
       minutes: { type: "string" },
+      fresh: { type: "string" },
       mutants: { type: "boolean" },
       only: { type: "string" },
       verbose: { type: "boolean" },
@@ -30,43 +31,63 @@ function main(): number {
   if (values.mutants === true) return showMutants(from, seeds ?? 300, values.only, values.verbose === true);
   const minutes = values.minutes === undefined ? undefined : Number(values.minutes);
   if (minutes !== undefined && !(minutes > 0)) throw new Error("--minutes: expected a number above 0");
-  return search(
-    from,
-    seeds ?? (minutes === undefined ? 10 : Number.POSITIVE_INFINITY),
-    minutes,
-    values.verbose === true,
-  );
+  const fresh = values.fresh === undefined ? 0 : wholeNumber(values.fresh, "--fresh");
+  const fixed = seeds ?? (minutes === undefined ? 10 : Number.POSITIVE_INFINITY);
+  return search(chooseSeeds(from, fixed, fresh), seeds === 1, minutes, values.verbose === true);
 }
 
-function search(from: number, seeds: number, minutes: number | undefined, verbose: boolean): number {
+/** `count` seeds from `from` on, then some that nobody has run before. */
+function* chooseSeeds(from: number, count: number, fresh: number): Generator<number> {
+  for (let seed = from; seed < from + count; seed++) yield seed;
+  const random = cryptoRandom();
+  for (let i = 0; i < fresh; i++) yield 1_000_000 + random.below(1_000_000_000);
+}
+
+function search(
+  seeds: Iterable<number>,
+  hashing: boolean,
+  minutes: number | undefined,
+  verbose: boolean,
+): number {
   const clock = realClock();
   const endMs = minutes === undefined ? Number.POSITIVE_INFINITY : clock.nowMs() + minutes * 60_000;
-  const faults: Record<string, number> = {};
-  let run = 0;
-  let operations = 0;
-  let failed = 0;
-  let trace: string | undefined;
-  for (let seed = from; seed < from + seeds && clock.nowMs() < endMs; seed++) {
+  const total = new Totals();
+  for (const seed of seeds) {
+    if (clock.nowMs() >= endMs) break;
     const startMs = clock.nowMs();
-    const result = runSeed(seed, { assembly: productAssembly, hashing: seeds === 1 });
-    run += 1;
-    operations += result.operations;
-    for (const [kind, count] of Object.entries(result.faults)) faults[kind] = (faults[kind] ?? 0) + count;
-    trace = result.trace;
+    const result = runSeed(seed, { assembly: productAssembly, hashing });
+    total.add(result);
+    const ms = Math.round(clock.nowMs() - startMs);
     if (verbose)
-      say(
-        `${describePlan(result.plan)}: ${result.operations} operations, ${result.events} events, ${Math.round(clock.nowMs() - startMs)} ms`,
-      );
-    if (result.violation === undefined) continue;
-    failed += 1;
-    say(describeFailure(result));
+      say(`${describePlan(result.plan)}: ${result.operations} operations, ${result.events} events, ${ms} ms`);
+    if (result.violation !== undefined) say(describeFailure(result));
+    if (result.trace !== undefined) say(`trace ${result.trace}`);
   }
-  const total = Object.values(faults).reduce((sum, count) => sum + count, 0);
-  if (verbose) say(`faults: ${JSON.stringify(faults)}`);
-  if (seeds === 1 && trace !== undefined) say(`trace ${trace}`);
-  if (failed > 0) say(`${failed} seeds failed`);
-  say(`${run} seeds run, ${total} faults injected, ${operations} operations checked`);
-  return failed === 0 ? 0 : 1;
+  if (verbose) say(`faults: ${JSON.stringify(total.faults)}`);
+  if (total.failed > 0) say(`${total.failed} seeds failed`);
+  say(total.describe());
+  return total.failed === 0 ? 0 : 1;
+}
+
+class Totals {
+  readonly faults: Record<string, number> = {};
+  run = 0;
+  operations = 0;
+  failed = 0;
+
+  add(result: RunResult): void {
+    this.run += 1;
+    this.operations += result.operations;
+    if (result.violation !== undefined) this.failed += 1;
+    for (const [kind, count] of Object.entries(result.faults)) {
+      this.faults[kind] = (this.faults[kind] ?? 0) + count;
+    }
+  }
+
+  describe(): string {
+    const faults = Object.values(this.faults).reduce((sum, count) => sum + count, 0);
+    return `${this.run} seeds run, ${faults} faults injected, ${this.operations} operations checked`;
+  }
 }
 
 function showMutants(from: number, seedsMax: number, only: string | undefined, verbose: boolean): number {
