@@ -44,7 +44,7 @@ const checks = [
   vitest("simulated scenarios", "scenarios"),
   {
     name: "simulation",
-    command: [process.execPath, "dist/sim/main.js", "--seeds", "40", "--from", "1", "--fresh", "5"],
+    command: [process.execPath, "dist/sim/main.js", "--seeds", "40", "--from", "1", "--fresh", "2"],
   },
   vitest("integration tests", "integration"),
 ];
