@@ -84,6 +84,8 @@ export interface FaultSetting {
   readonly replicas: number;
   readonly shards: number;
   readonly faultMs: number;
+  /** Faults of a kind come this many times as often. */
+  readonly intensity: number;
   readonly windowBytes: number;
   readonly timing: {
     readonly electionMinMs: number;
@@ -100,7 +102,8 @@ export function planFaults(random: Random, kinds: readonly FaultKind[], setting:
   const faults: Fault[] = [];
   for (const kind of events) {
     const own = random.fork(kind);
-    const count = kind === "wipe" ? 1 : 1 + own.below(Math.max(2, Math.ceil(10 / events.length)));
+    const count =
+      kind === "wipe" ? 1 : setting.intensity * (1 + own.below(Math.max(2, Math.ceil(10 / events.length))));
     for (let i = 0; i < count; i++) {
       const fault = planFault(own, kind, setting);
       if (fault !== undefined) faults.push(fault);

@@ -71,6 +71,8 @@ export interface Plan {
   readonly pollMicrosMax: number;
   /** Length of the phase with load and faults, ms. */
   readonly faultMs: number;
+  /** Faults and load begin with the nodes, not with a cluster that is ready. */
+  readonly early: boolean;
   /** Placement replaces nodes that are silent for so long; undefined: not within a run. */
   readonly downAfterMs: number | undefined;
   readonly faultKinds: readonly FaultKind[];
@@ -88,6 +90,7 @@ export function planRun(seed: number, faultMs = 7000): Plan {
   const shards = pick(random, [1, 1, 2, 3, 4, 6, 8, 12, 16, 32]);
   const timing = planTiming(random);
   const limits = planLimits(random.fork("limits"));
+  const early = random.fork("early").chance(0.1);
   const kinds = planKinds(random.fork("kinds"));
   return {
     seed,
@@ -111,13 +114,16 @@ export function planRun(seed: number, faultMs = 7000): Plan {
     wallOffsetMsMax: kinds.includes("clockJump") ? 200 : pick(random, [0, 5]),
     pollMicrosMax: pick(random, [0, 20, 200]),
     faultMs,
+    early,
     downAfterMs: kinds.includes("repair") ? pick(random, [1000, 1500, 2500]) : undefined,
     faultKinds: kinds,
-    faults: planFaults(random.fork("faults"), kinds, {
+    // A first node without its disk is nobody: there would be no cluster to join.
+    faults: planFaults(random.fork("faults"), early ? kinds.filter((kind) => kind !== "wipe") : kinds, {
       nodes,
       replicas,
       shards,
       faultMs,
+      intensity: random.fork("intensity").chance(0.2) ? 3 : 1,
       timing,
       windowBytes: limits.windowBytes,
     }),

@@ -127,10 +127,12 @@ class Run {
     const cluster = this.#cluster;
     cluster.start();
     this.#sampling();
-    this.#until("the cluster forms", 20_000 + 20 * electionMaxMs, () => cluster.isReady);
-    this.#note("the cluster is ready; load and faults begin");
+    if (!this.#plan.early) {
+      this.#until("the cluster forms", 20_000 + 20 * electionMaxMs, () => cluster.isReady);
+      this.#note("the cluster is ready; load and faults begin");
+      this.#configure();
+    }
     cluster.setNetwork({ ...calmLink, ...this.#plan.network });
-    this.#configure();
     this.#workload.start();
     cluster.faults.schedule(this.#plan.faults);
     this.#advance(this.#plan.faultMs);

@@ -52,6 +52,7 @@ export function calmPlan(changes: Partial<Plan> = {}): Plan {
     wallOffsetMsMax: 0,
     pollMicrosMax: 20,
     faultMs: 4000,
+    early: false,
     downAfterMs: undefined,
     faultKinds: [],
     faults: [],
