@@ -68,6 +68,8 @@ export class Leader {
   #orders: ReadonlyMap<NodeId, readonly Order[]> = new Map();
   readonly #sentAtMs = new Map<string, number>();
   readonly #liveness = new Map<NodeId, Liveness>();
+  /** Since when the host misses a node, as far as noticed here. */
+  readonly #lostSinceMs = new Map<NodeId, number>();
   readonly #leaders = new Map<GroupId, NodeId>();
   #cancelTick: Cancel = () => {};
   #cancelPass: Cancel | undefined;
@@ -157,7 +159,7 @@ export class Leader {
   }
 
   #input(): ModelInput {
-    const { clock, nodeId, host } = this.#parts;
+    const { clock, nodeId } = this.#parts;
     return {
       nowMs: clock.nowMs(),
       wallMicros: clock.wallMicros(),
@@ -165,8 +167,23 @@ export class Leader {
       termStartMs: this.#termStartMs,
       state: this.#machine.state,
       book: this.#book,
-      linkLost: (node) => host().suspected(node),
+      linkLost: (node) => this.#isLinkLost(node),
     };
+  }
+
+  /**
+   * The host misses a node's heartbeats (R21). It may be that the node has no reason to send us any: a replica
+   * of ours that was replaced still takes it for a peer. What it has reported since then is the better word.
+   */
+  #isLinkLost(node: NodeId): boolean {
+    const { clock, host } = this.#parts;
+    if (!host().suspected(node)) {
+      this.#lostSinceMs.delete(node);
+      return false;
+    }
+    const sinceMs = this.#lostSinceMs.get(node) ?? clock.nowMs();
+    this.#lostSinceMs.set(node, sinceMs);
+    return (this.#book.get(node)?.lastHeardMs ?? Number.NEGATIVE_INFINITY) <= sinceMs;
   }
 
   model(): Model {
