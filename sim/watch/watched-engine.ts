@@ -93,11 +93,13 @@ export class WatchedEngine implements Engine {
     if (batch.families.includes("raft")) this.#unsynced.push({ batch, owners: this.#owners });
     // Which batches a sync covers is settled now; those written while it runs are not among them.
     const covered = options.sync ? [...this.#unsynced] : [];
+    let failed = false;
     this.#inner.write(batch.inner, options, (error) => {
-      if (error === undefined && options.sync) this.#monitor.see(() => this.#synced(covered));
+      if (error !== undefined) failed = true;
+      else if (options.sync) this.#monitor.see(() => this.#synced(covered));
       done(error);
     });
-    if (batch.families.includes("raft")) this.#monitor.see(() => this.#checkSuffixes(batch));
+    if (!failed && batch.families.includes("raft")) this.#monitor.see(() => this.#checkSuffixes(batch));
   }
 
   /** R3: an append replaces all that stood from its first entry on, in the batch that writes it. */
