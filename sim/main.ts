@@ -10,6 +10,10 @@ import { mutants } from "./mutants/mod.ts";
 import { productAssembly } from "./product.ts";
 import { describeFailure, describePlan } from "./report.ts";
 import { type RunResult, runSeed } from "./run.ts";
+import { watchRuns } from "./watchdog.ts";
+
+/** A run takes seconds. */
+const hangsAfterMs = 240_000;
 
 const usage = `usage: npm run sim -- [--seeds N] [--from S] [--minutes M] [--fresh N] [--verbose]
        npm run sim -- --mutants [--only NAME] [--seeds N] [--from S]`;
@@ -52,8 +56,10 @@ function search(
   const clock = realClock();
   const endMs = minutes === undefined ? Number.POSITIVE_INFINITY : clock.nowMs() + minutes * 60_000;
   const total = new Totals();
+  const begins = watchRuns(hangsAfterMs);
   for (const seed of seeds) {
     if (clock.nowMs() >= endMs) break;
+    begins(seed);
     const startMs = clock.nowMs();
     const result = runSeed(seed, { assembly: productAssembly, hashing });
     total.add(result);

@@ -39,6 +39,9 @@ export interface RunResult {
 /** Events without the time moving: beyond this something feeds itself. */
 const eventsPerMomentMax = 200_000;
 
+/** Many times what the busiest runs have: beyond this something feeds itself in small steps of time. */
+const eventsMax = 3_000_000;
+
 /** Runs the whole cluster once, as the seed says. Never throws for a bug in the product: it is the result. */
 export function runSeed(seed: number, options: RunOptions): RunResult {
   const planned = planRun(seed);
@@ -270,6 +273,8 @@ class Run {
     this.#momentEvents += 1;
     if (this.#momentEvents > eventsPerMomentMax)
       throw new Violation("time goes on", `${eventsPerMomentMax} events at ${nowMs} ms`);
+    if (this.#events > eventsMax)
+      throw new Violation("a run ends", `${eventsMax} events by ${Math.round(nowMs)} ms`);
     return true;
   }
 
