@@ -10,7 +10,7 @@ import { mutants } from "./mutants/mod.ts";
 import { productAssembly } from "./product.ts";
 import { describeFailure, describePlan } from "./report.ts";
 import { type RunResult, runSeed } from "./run.ts";
-import { watchRuns } from "./watchdog.ts";
+import { watchRuns } from "./main-watchdog.ts";
 
 /** A run takes seconds. */
 const hangsAfterMs = 240_000;
