@@ -5,12 +5,12 @@
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { cryptoRandom, realClock } from "#runtime";
+import { watchRuns } from "./main-watchdog.ts";
 import { hunt } from "./mutants/hunt.ts";
 import { mutants } from "./mutants/mod.ts";
 import { productAssembly } from "./product.ts";
 import { describeFailure, describePlan } from "./report.ts";
 import { type RunResult, runSeed } from "./run.ts";
-import { watchRuns } from "./main-watchdog.ts";
 
 /** A run takes seconds. */
 const hangsAfterMs = 240_000;
