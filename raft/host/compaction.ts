@@ -16,12 +16,23 @@ export function compactionTarget(
   if (log.bytes < limits.compactLogBytes) return undefined;
   const first = log.firstIndex();
   const applied = log.applied.index;
-  let target = first + ((applied - first) >> 1);
-  if (group.core.role === "leader" && log.bytes < limits.compactCapBytes) {
+  const target = heldBack(group, first + ((applied - first) >> 1), limits, isLive);
+  return target > first ? target : undefined;
+}
+
+/** `target`, or what R9 allows of it. */
+export function heldBack(
+  group: Group,
+  target: number,
+  limits: HostLimits,
+  isLive: (replica: ReplicaId) => boolean,
+): number {
+  let index = target;
+  if (group.core.role === "leader" && group.log.bytes < limits.compactCapBytes) {
     for (const [replica, progress] of group.progress) {
-      if (replica !== group.replica && isLive(replica)) target = Math.min(target, progress.match);
+      if (replica !== group.replica && isLive(replica)) index = Math.min(index, progress.match);
     }
   }
-  for (const index of group.snapshotsOut.values()) target = Math.min(target, index);
-  return target > first ? target : undefined;
+  for (const sent of group.snapshotsOut.values()) index = Math.min(index, sent);
+  return index;
 }

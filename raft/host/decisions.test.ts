@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ConfState, ProgressStatus } from "#raft/core";
-import { compactionTarget } from "./compaction.ts";
+import { compactionTarget, heldBack } from "./compaction.ts";
 import { judgeConfChange } from "./conf-guard.ts";
 import { defaultLimits } from "./config.ts";
 import type { Group } from "./group.ts";
@@ -150,6 +150,14 @@ describe("compaction (R9)", () => {
     },
   ])("$name", ({ shape, want }) => {
     expect(compactionTarget(groupOf(shape), limits, all)).toBe(want);
+  });
+
+  it("asked for, goes as far as followers and snapshots under way let it", () => {
+    const slow = groupOf({ ...full, matches: { 1: 310, 2: 150, 3: 310 } });
+    expect(heldBack(slow, 301, limits, all)).toBe(150);
+    expect(heldBack(slow, 301, limits, (id) => id !== 2)).toBe(301);
+    const sending = groupOf({ ...full, role: "follower", snapshots: [120] });
+    expect(heldBack(sending, 301, limits, all)).toBe(120);
   });
 
   it("does not wait for one that is gone", () => {

@@ -1,6 +1,7 @@
 import type { GroupId, NodeId, ReplicaId } from "#proto";
 import type { ConfChange } from "#raft/core";
 import type { Cancel } from "#runtime";
+import { AskedCompactions, type CompactDone } from "./asked-compactions.ts";
 import { Births } from "./births.ts";
 import { tendJoint } from "./conf-guard.ts";
 import { Failover } from "./failover.ts";
@@ -34,6 +35,7 @@ export class Host implements GroupHost {
   readonly #sender: SnapshotSender;
   readonly #receiver: SnapshotReceiver;
   readonly #inbox: Inbox;
+  readonly #compactions: AskedCompactions;
   readonly #turns: TurnLoop;
   #tickDue = false;
   #lastTickMs = 0;
@@ -76,6 +78,7 @@ export class Host implements GroupHost {
       sender: this.#sender,
       receiver: this.#receiver,
     });
+    this.#compactions = new AskedCompactions(shared);
     this.#turns = new TurnLoop(shared, {
       takeInputs: () => this.#takeInputs(),
       hasInputs: () => this.#hasInputs,
@@ -84,6 +87,7 @@ export class Host implements GroupHost {
       patience,
       sender: this.#sender,
       receiver: this.#receiver,
+      compactions: this.#compactions,
     });
     shared.schedule = () => this.#turns.schedule();
     shared.onStop(() => this.#cancelTick());
@@ -122,6 +126,7 @@ export class Host implements GroupHost {
     shared.end("answering");
     this.#sender.close();
     this.#replicas.abandonWaiting();
+    this.#compactions.abandon();
     const groups = [...shared.groups.values()];
     this.#forgetAll();
     for (const group of groups) {
@@ -273,10 +278,16 @@ export class Host implements GroupHost {
     this.#turns.schedule();
   }
 
+  compact(id: GroupId, done: CompactDone): void {
+    const group = this.#shared.groups.get(id);
+    if (group === undefined || group.installing || this.#shared.stopped) done(false);
+    else this.#compactions.ask(group, done);
+  }
+
   // ---- What arrives
 
   get #hasInputs(): boolean {
-    const { anyWaiting } = this.#replicas;
+    const anyWaiting = this.#replicas.anyWaiting || this.#compactions.pending;
     return !this.#inbox.isEmpty || this.#tickDue || anyWaiting || this.#failover.campaignsDue;
   }
 

@@ -33,6 +33,8 @@ interface Staging {
 /** Rows of a stream that has gone silent are given up after this long. */
 const silentMs = 60_000;
 
+const overlapsOther = "it overlaps another replica here";
+
 /** Bytes cleared in one slice, at most. */
 const sliceBytes = 1024 * 1024;
 
@@ -87,6 +89,11 @@ export class SnapshotReceiver {
     const isBusy = group.installing || staging?.end !== undefined;
     if (chunk.sequence === 0 && staging?.id !== chunk.id && !isBusy) {
       this.discard(id);
+      // It is looked at again once all is there: a replica may come to lie there meanwhile.
+      if (this.#overlaps(id, chunk.ranges ?? [])) {
+        this.#refuse(node, chunk.id, overlapsOther);
+        return undefined;
+      }
       staging = { id: chunk.id, node, next: 0, checksum: 0, aliveMs: nowMs };
       this.#staging.set(id, staging);
     }
@@ -131,14 +138,18 @@ export class SnapshotReceiver {
       this.#refuse(staging.node, chunk.id, "length or checksum differ");
       return undefined;
     }
-    if (this.#isTaken(group.group, end.ranges) || this.#isPromised(group.group, end.ranges)) {
+    if (this.#overlaps(group.group, end.ranges)) {
       this.discard(group.group);
-      this.#refuse(staging.node, chunk.id, "it overlaps another replica here");
+      this.#refuse(staging.node, chunk.id, overlapsOther);
       return undefined;
     }
     staging.end = end;
     const { from, to } = chunk;
     return { kind: "snapshot", from, to, term: end.term, snapshot: end.meta };
+  }
+
+  #overlaps(group: GroupId, ranges: readonly Range[]): boolean {
+    return this.#isTaken(group, ranges) || this.#isPromised(group, ranges);
   }
 
   /** Whether a whole snapshot of another group, not installed yet, is to lie there. */

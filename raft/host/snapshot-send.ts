@@ -185,6 +185,7 @@ export class SnapshotSender {
       from: sending.group.replica,
       to: sending.to,
       sequence: sending.sequence,
+      ...(sending.sequence === 0 ? { ranges: sending.ranges } : {}),
     } as const;
     if (body !== undefined) return { ...head, body };
     const end: SnapshotEnd = {

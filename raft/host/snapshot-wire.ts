@@ -30,6 +30,8 @@ export type BulkMessage =
       readonly from: ReplicaId;
       readonly to: ReplicaId;
       readonly sequence: number;
+      /** In the first: what the snapshot will take, so that it can be refused before it is sent (R5). */
+      readonly ranges?: readonly Range[];
       /** Encoded RowBlock, or undefined in the last message. */
       readonly body?: Uint8Array;
       readonly end?: SnapshotEnd;
@@ -89,7 +91,8 @@ export function encodeBulk(m: BulkMessage): Uint8Array {
   switch (m.kind) {
     case "chunk": {
       const end = m.end === undefined ? null : endFields(m.end);
-      return encode([m.kind, m.id, m.group, m.from, m.to, m.sequence, m.body ?? null, end]);
+      const ranges = m.ranges?.map(rangeFields) ?? null;
+      return encode([m.kind, m.id, m.group, m.from, m.to, m.sequence, m.body ?? null, end, ranges]);
     }
     case "ack":
       return encode([m.kind, m.id, m.sequence]);
@@ -111,5 +114,11 @@ export function decodeBulk(bytes: Uint8Array): BulkMessage {
   const head = { kind, id, group: f.integer(), from: f.integer(1), to: f.integer(1), sequence: f.integer() };
   const body = f.optional((r) => r.bytes().slice());
   const end = f.optional((r) => readEnd(r.any()));
-  return { ...head, ...(body === undefined ? {} : { body }), ...(end === undefined ? {} : { end }) };
+  const ranges = f.optional((r) => r.list(readRange));
+  return {
+    ...head,
+    ...(ranges === undefined ? {} : { ranges }),
+    ...(body === undefined ? {} : { body }),
+    ...(end === undefined ? {} : { end }),
+  };
 }

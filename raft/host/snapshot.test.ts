@@ -259,6 +259,19 @@ describe("the receiver of a stream", () => {
     expect(last(r)).toBe("ack");
   });
 
+  it("refuses what overlaps another replica before anything of it is staged (R5)", () => {
+    const r = rig();
+    const ranges = [{ family: "data", start: Uint8Array.of(0), end: Uint8Array.of(9) }] as const;
+    r.taken = true;
+    r.receiver.onChunk(r.group, 1, { ...chunk("a", 0), ranges }, 0);
+    expect([last(r), staged(r)]).toEqual(["refused", 0]);
+    r.receiver.onChunk(r.group, 1, chunk("a", 1), 0);
+    expect([last(r), staged(r)]).toEqual(["refused", 0]);
+    r.taken = false;
+    r.receiver.onChunk(r.group, 1, { ...chunk("b", 0), ranges }, 0);
+    expect([last(r), staged(r)]).toEqual(["ack", 1]);
+  });
+
   it("gives up a stream that has gone silent", () => {
     const r = rig();
     r.receiver.onChunk(r.group, 1, chunk("a", 0), 0);
@@ -303,6 +316,10 @@ describe("the sender of a stream", () => {
 
   it("says the index of the state it reads, not of the one the core meant (R4)", () => {
     expect(sent("leader", 6)).toMatchObject([{ kind: "chunk", end: { meta: { index: 25 } } }]);
+  });
+
+  it("says in its first chunk what the snapshot takes (R5)", () => {
+    expect(sent("leader", 6)).toMatchObject([{ ranges: [] }]);
   });
 
   it("sends nothing that another leadership asked for", () => {

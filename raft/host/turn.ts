@@ -1,6 +1,7 @@
 import type { Message, Ready } from "#raft/core";
 import type { Batch } from "#storage";
 import { applyCommitted } from "./apply.ts";
+import type { AskedCompactions } from "./asked-compactions.ts";
 import type { Births } from "./births.ts";
 import { compactionTarget } from "./compaction.ts";
 import type { Group } from "./group.ts";
@@ -22,6 +23,7 @@ export interface TurnParts {
   readonly patience: SplitPatience;
   readonly sender: SnapshotSender;
   readonly receiver: SnapshotReceiver;
+  readonly compactions: AskedCompactions;
 }
 
 /**
@@ -69,6 +71,7 @@ export class TurnLoop {
     if (shared.stopped) return;
     const batch = engine.batch();
     const mustSync = this.#collectWrites(ready, batch);
+    this.#parts.compactions.collect(batch);
     const orders = this.#parts.replicas.collect(batch);
     const answered = shared.flushAnswers();
     // Who was answered may have stopped the host: then nothing more is sent or written.
@@ -173,6 +176,7 @@ export class TurnLoop {
     this.#parts.births.open("all");
     for (const group of ready) this.#noteLeadership(group);
     this.#parts.replicas.carryOut(orders);
+    this.#parts.compactions.settle();
     shared.flushAnswers();
     if (shared.stopped) return;
     shared.outbox.flush();

@@ -131,6 +131,11 @@ export interface GroupHost {
   create(init: ReplicaInit, done: (result: "created" | "exists" | "tombstone") => void): void;
   /** Removes a replica for good: a synced tombstone first, then its rows in slices (R34, R13). */
   destroy(group: GroupId, done: () => void): void;
+  /**
+   * Forgets the log up to what is applied now, as far as R9 allows; who needs it then gets a snapshot of the
+   * present state. `done(false)`: there is no replica here that could, now.
+   */
+  compact(group: GroupId, done: (compacted: boolean) => void): void;
   /** Nodes this host considers gone, by its own link (R21). */
   suspected(node: NodeId): boolean;
 }
