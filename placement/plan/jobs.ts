@@ -119,7 +119,8 @@ function settle(
   const target = model.nodes.get(to);
   if (action === "transfer_leader") {
     if (shard.leader?.nodeId === to) return { state: "done", detail: "" };
-    if (!held.includes(to)) return failed(`${nameOf(model, to)} has no replica of it`);
+    // The plan counted with what was under way then: its replica may be on the way.
+    if (isIdle(shard) && !held.includes(to)) return failed(`${nameOf(model, to)} has no replica of it`);
   } else {
     if (!held.includes(from) && held.includes(to) && isIdle(shard)) return { state: "done", detail: "" };
     if (!held.includes(from)) return failed(`${nameOf(model, from)} has no replica of it any more`);

@@ -1,0 +1,58 @@
+import { describe, expect, it } from "vitest";
+import type { Model } from "../model.ts";
+import type { OperationRow, Task } from "../state.ts";
+import { modelOf } from "./fixture.ts";
+import { checkJobs, newTask } from "./jobs.ts";
+
+const task: Task = { ...newTask, action: "transfer_leader", shard: 1, from: 1, to: 4, reason: "", bytes: 0 };
+
+/** Shard 1 on these nodes, and a rebalancing that would have node 4 lead it. */
+function rebalancing(on: readonly number[]): Model {
+  const model = modelOf(4, [{ id: 1, on }]);
+  model.state.jobs.set(7, {
+    id: 7,
+    kind: "rebalance",
+    reason: "",
+    shards: [],
+    total: 1,
+    tasks: [task],
+    state: "running",
+    startedMicros: 0,
+  });
+  return model;
+}
+
+/** The replica on node 3 is on its way to node 4. */
+function moving(model: Model): Model {
+  const operation: OperationRow = {
+    id: 6,
+    kind: "move_replica",
+    group: 1,
+    reason: "",
+    steps: [{ kind: "caughtUp", replicas: [14] }],
+    move: { from: 3, to: 4, bytes: 0 },
+    at: 0,
+    stepStartedMicros: 0,
+    state: "running",
+    startedMicros: 0,
+  };
+  const shard = model.shards.get(1);
+  if (shard !== undefined) Object.assign(shard, { operation });
+  return model;
+}
+
+describe("a leader that goes to a node whose replica is planned, too", () => {
+  it("waits for the replica while it is on its way", () => {
+    expect(checkJobs(moving(rebalancing([1, 2, 3])))).toEqual([]);
+  });
+
+  it("goes once it is there", () => {
+    expect(checkJobs(rebalancing([1, 2, 4]))).toMatchObject([
+      { name: "operation.begin", kind: "transfer_leader", group: 1, job: 7 },
+    ]);
+  });
+
+  it("fails when it never came", () => {
+    expect(checkJobs(rebalancing([1, 2, 3]))).toMatchObject([{ name: "job.task", id: 7, state: "failed" }]);
+  });
+});
