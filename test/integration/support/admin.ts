@@ -11,6 +11,11 @@ export interface ReplicaView {
 
 export interface ShardView {
   readonly id: number;
+  readonly keyspace: string;
+  /** Lower-case hex of the encoded key; empty is open. */
+  readonly start: string;
+  readonly end: string;
+  readonly epoch: { readonly version: number; readonly conf_version: number };
   readonly replicas: readonly ReplicaView[];
   readonly leader: string | null;
   readonly term: number | null;
@@ -23,6 +28,9 @@ export interface NodeView {
   readonly liveness: string;
   readonly pid: number;
   readonly leaders: number;
+  readonly state: string;
+  readonly replicas: number;
+  readonly bytes: number | null;
 }
 
 export async function shardsOf(client: HttpClient): Promise<readonly ShardView[]> {
