@@ -110,9 +110,9 @@ function isConfDone(group: GroupModel, step: Extract<Step, { kind: "conf" }>): b
 }
 
 function whyFailed(model: Model, group: GroupModel, operation: OperationRow, step: Step): string | undefined {
-  const lost = whyLost(model, group, step);
-  if (lost !== undefined) return lost;
   const ageMs = (model.wallMicros - operation.stepStartedMicros) / 1000;
+  const lost = whyLost(model, group, step, ageMs);
+  if (lost !== undefined) return lost;
   const limitMs = stepTimeoutMs[step.kind] + (step.kind === "caughtUp" ? patienceMs(model, operation) : 0);
   const limit = `${Math.round(limitMs / 1000)} s`;
   return ageMs > limitMs ? `step ${operation.at + 1} was not done within ${limit}` : undefined;
@@ -124,14 +124,15 @@ function patienceMs(model: Model, operation: OperationRow): number {
 }
 
 /** What can no longer come true, without waiting for the time to pass. */
-function whyLost(model: Model, group: GroupModel, step: Step): string | undefined {
+function whyLost(model: Model, group: GroupModel, step: Step, ageMs: number): string | undefined {
   const replicaOf = (id: ReplicaId) => group.descriptor.replicas.find((r) => r.replicaId === id);
   if (step.kind === "transfer") {
     const target = replicaOf(step.to);
     if (target === undefined || target.role === "learner") return "the target is no voter any more";
-    if (model.warm && model.nodes.get(target.nodeId)?.liveness !== "up") {
-      return `${nameOf(model, target.nodeId)} is not up`;
-    }
+    const liveness = model.nodes.get(target.nodeId)?.liveness ?? "down";
+    // One that is silent for a moment, on a machine that was busy, is waited for.
+    const isLost = liveness === "down" || ageMs >= model.settings.suspect_after_ms;
+    if (model.warm && liveness !== "up" && isLost) return `${nameOf(model, target.nodeId)} is not up`;
   }
   if (step.kind === "caughtUp") {
     for (const id of step.replicas) {
@@ -163,8 +164,8 @@ export function orderOf(
   const node = group.leader.nodeId;
   switch (step.kind) {
     case "transfer":
-      // To one that is behind, the shard would stand still until it is not.
-      if (!isCaughtUp(group, step.to)) return undefined;
+      // To one that is behind or silent, the shard would stand still until it is not.
+      if (!isCaughtUp(group, step.to) || !isUp(model, group, step.to)) return undefined;
       return { node, order: { kind: "transfer", group: group.id, to: step.to } };
     case "handOver": {
       const to = heir(model, group, new Set(step.from));
@@ -191,6 +192,11 @@ export function orderOf(
     default:
       return undefined;
   }
+}
+
+function isUp(model: Model, group: GroupModel, id: ReplicaId): boolean {
+  const replica = group.descriptor.replicas.find((r) => r.replicaId === id);
+  return replica !== undefined && model.nodes.get(replica.nodeId)?.liveness === "up";
 }
 
 /** Who should lead when those may not: a caught-up voter, on the settled node with the fewest leaders. */
