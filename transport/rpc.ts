@@ -1,5 +1,6 @@
 import type { Address, BootId } from "#proto";
 import { type Cancel, type Clock, invariant, type Logger } from "#runtime";
+import { Answers } from "./answers.ts";
 import { asBuffer, plainView } from "./packet.ts";
 import type { Sender, Transport, TransportEvent } from "./transport.ts";
 
@@ -10,7 +11,7 @@ export type RpcFailure =
   | "timeout"
   /** The peer's process is gone, another one took its place, or it does not serve the method. */
   | "unreachable"
-  /** The window to the peer is full. */
+  /** The window to the peer is full; with `sent`, too many answers wait for the peer's window to us. */
   | "too_busy"
   /** Our own link to the network is down, or it or the peer's went down before the answer came. */
   | "disconnected"
@@ -63,6 +64,8 @@ interface Call {
 const idBytes = 8;
 const statusServed = 0;
 const statusUnserved = 1;
+/** Served, and the answer found no room on the way back. */
+const statusBusy = 2;
 /** Deadlines are looked at in steps of this, so that many calls share one timer, ms. */
 const deadlineStepMs = 5;
 const bootsMax = 4_096;
@@ -89,6 +92,7 @@ export class Rpc {
   #number = 0;
   readonly #calls = new Map<number, Call>();
   readonly #handlers = new Map<Method, RpcHandler>();
+  readonly #answers: Answers;
   /** The process last heard of at each address. */
   readonly #boots = new Map<Address, BootId>();
   #timerAtMs = Number.POSITIVE_INFINITY;
@@ -99,6 +103,7 @@ export class Rpc {
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#tag = tagOf(options.boot);
+    this.#answers = new Answers(options.transport);
     this.#transport.handle("request", (from, body) => this.#onRequest(from, body));
     this.#transport.handle("response", (from, body) => this.#onResponse(from, body));
     this.#transport.onEvent((event) => this.#onEvent(event));
@@ -168,7 +173,12 @@ export class Rpc {
       const boot = this.#boots.get(from.address);
       if (boot !== undefined && boot !== from.boot) return;
       const response = encodeResponse(request.tag, request.number, status, body);
-      if (this.#transport.send(from.address, "response", response) !== "queued") this.stats.responsesLost++;
+      const sent = this.#answers.send(from.address, response);
+      if (sent === "queued") return;
+      this.stats.responsesLost++;
+      if (sent !== "window_full") return;
+      const busy = encodeResponse(request.tag, request.number, statusBusy, nothing);
+      this.#transport.send(from.address, "response", busy, "urgent");
     };
     if (handler === undefined) {
       this.stats.unservedRequests++;
@@ -196,25 +206,31 @@ export class Rpc {
       this.stats.answered++;
       call.done({ ok: true, body: plainView(bytes, idBytes + 1, bytes.length - idBytes - 1) });
     } else {
-      this.#fail(call.done, "unreachable", true);
+      this.#fail(call.done, bytes[idBytes] === statusBusy ? "too_busy" : "unreachable", true);
     }
   }
 
   #onEvent(event: TransportEvent): void {
     if (event.kind === "peer_absent") {
-      this.#failAll("unreachable", (to) => to === event.address);
+      this.#breakWith("unreachable", (to) => to === event.address);
     } else if (event.kind === "disconnected") {
       // Answers that were under way are lost; calls to this very node are not.
-      this.#failAll("disconnected", (to) => to !== this.#transport.self);
+      this.#breakWith("disconnected", (to) => to !== this.#transport.self);
     } else if (event.kind === "peer_reconnected") {
       // Sent into the gap, or the answer was: better asked again now than waited for.
-      this.#failAll("disconnected", (to) => to === event.address);
+      this.#breakWith("disconnected", (to) => to === event.address);
     } else if (event.kind === "peer_up") {
       const { address, boot } = event.peer;
       const before = this.#boots.get(address);
       this.#remember(address, boot);
-      if (before !== undefined && before !== boot) this.#failAll("unreachable", (to) => to === address);
+      if (before !== undefined && before !== boot) this.#breakWith("unreachable", (to) => to === address);
     }
+  }
+
+  /** Neither calls to these peers nor answers to theirs are waited for any more. */
+  #breakWith(reason: RpcFailure, which: (to: Address) => boolean): void {
+    this.stats.responsesLost += this.#answers.forget(which);
+    this.#failAll(reason, which);
   }
 
   /** Routers come under ever new addresses: the oldest go. */

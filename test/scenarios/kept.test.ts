@@ -105,6 +105,18 @@ const scenarios: readonly Scenario[] = [
     seeds: 4,
   },
   {
+    name: "many answers at once to one node wait for its window (R28)",
+    plan: calmPlan({
+      replicas: 1,
+      shards: 6,
+      keys: 24,
+      valueBytesMax: 20_000,
+      faultMs: 2000,
+      limits: { ...calmPlan().limits, windowBytes: 64 * 1024 },
+    }),
+    seeds: 3,
+  },
+  {
     name: "shards split and move while nodes crash",
     plan: calmPlan({
       nodes: 5,

@@ -85,6 +85,43 @@ export const callCases: Cases = {
       too_large: 1,
     });
   },
+  "R28: answers that meet a full window wait for it, each goes once, in order": async (at) => {
+    const limits = { windowBytes: 20_000, minWindowBytes: 20_000 };
+    const a = await at.rpcNode({ self: "1", limits, heartbeatMs: 20 });
+    const b = await at.rpcNode({ self: "2", limits, heartbeatMs: 20 });
+    b.rpc.serve(1, (_, body, reply) => {
+      const answer = new Uint8Array(7000);
+      answer[0] = body[0] ?? 0;
+      reply(answer);
+    });
+    const results: (number | undefined)[] = [];
+    for (let i = 1; i <= 20; i++) {
+      a.rpc.call("2", 1, Uint8Array.of(i), 30_000, (result) =>
+        results.push(result.ok ? result.body[0] : undefined),
+      );
+    }
+    await at.until(() => results.length === 20, "all answers");
+    expect(results).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
+    expect(b.mesh.stats.windowStalls).toBeGreaterThan(0);
+    expect(b.rpc.stats.responsesLost).toBe(0);
+  },
+  "R28: an answer for which there is no room at all is said to be lost": async (at) => {
+    const limits = { windowBytes: 20_000, minWindowBytes: 20_000 };
+    const a = await at.rpcNode({ self: "1", limits });
+    const b = await at.rpcNode({ self: "2", limits });
+    // The same bytes again and again: what waits is counted, not copied.
+    const large = new Uint8Array(4 * 1024 * 1024);
+    b.rpc.serve(1, (_, __, reply) => reply(large));
+    const refused: RpcResult[] = [];
+    for (let i = 0; i < 40; i++) {
+      a.rpc.call("2", 1, bytes("x"), 30_000, (result) => {
+        if (!result.ok) refused.push(result);
+      });
+    }
+    await at.until(() => refused.length > 0, "a refusal");
+    expect(refused[0]).toEqual({ ok: false, reason: "too_busy", sent: true });
+    expect(b.rpc.stats.responsesLost).toBeGreaterThan(0);
+  },
   "calls fail when the peer's process is gone or replaced, and late answers change nothing": async (at) => {
     const absence = { leaseMs: 40, minConnectionAgeMs: 60 };
     const a = await at.rpcNode({ self: "1", heartbeatMs: 20, absence });
