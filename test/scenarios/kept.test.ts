@@ -107,10 +107,13 @@ const scenarios: readonly Scenario[] = [
   {
     name: "many answers at once to one node wait for its window (R28)",
     plan: calmPlan({
+      statelessRouters: 2,
       replicas: 1,
       shards: 6,
-      keys: 24,
+      keys: 60,
       valueBytesMax: 20_000,
+      thinkMsMax: 2,
+      mix: { ...calmPlan().mix, put: 9, delete: 0 },
       faultMs: 2000,
       limits: { ...calmPlan().limits, windowBytes: 64 * 1024 },
     }),
