@@ -1,6 +1,7 @@
 import { encode, FieldReader, ProtocolError } from "./codec.ts";
 import type { GroupId, NodeId } from "./ids.ts";
 import { encodedKeyBytesMax } from "./keys.ts";
+import { type MergeStep, readMergeStep } from "./merge.ts";
 import { descriptorFields, readDescriptor, type ShardDescriptor } from "./shards.ts";
 import { readSplit, type SplitCommand, splitTag } from "./split.ts";
 
@@ -108,7 +109,9 @@ export type ShardCommand =
   /** Moves the shard's clock to its entry's stamp, nothing else (R24). */
   | { readonly kind: "floor" }
   /** Parts the shard's range; proposed by its node alone, on placement's order. */
-  | { readonly kind: "split"; readonly split: SplitCommand };
+  | { readonly kind: "split"; readonly split: SplitCommand }
+  /** Likewise. */
+  | { readonly kind: "merge"; readonly step: MergeStep };
 
 /** The shard's own command `floor`. */
 export function encodeFloor(): Uint8Array {
@@ -122,7 +125,11 @@ export function decodeShardCommand(bytes: Uint8Array): ShardCommand {
   if (tag === floorTag) return { kind: "floor" };
   if (tag === splitTag) return { kind: "split", split: readSplit(f) };
   const read = operationReaders.get(tag);
-  if (read === undefined) throw new ProtocolError(`command: unknown operation ${tag}`);
+  if (read === undefined) {
+    const step = readMergeStep(tag, f);
+    if (step !== undefined) return { kind: "merge", step };
+    throw new ProtocolError(`command: unknown operation ${tag}`);
+  }
   const attempt = readAttempt(f);
   const version = f.integer();
   const keyspace = f.integer(1);

@@ -84,6 +84,14 @@ export {
   type WriteResult,
 } from "./kv.ts";
 export {
+  decodeMergeStep,
+  encodeMergeStep,
+  type Frozen,
+  frozenFields,
+  type MergeStep,
+  readFrozen,
+} from "./merge.ts";
+export {
   type ConfContext,
   type ConfOrder,
   type ConfSets,

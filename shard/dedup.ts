@@ -45,6 +45,22 @@ export class DedupTable {
     this.#kept = range;
   }
 
+  /**
+   * The rows of `other`'s range are this shard's too from now on, and `range` is both. What was kept here of
+   * keys given away goes first: their rows may be others by now, or gone.
+   */
+  absorb(other: DedupTable, range: Range): void {
+    const rows = [...this.#ownRows(), ...other.#ownRows()];
+    this.clear();
+    for (const row of rows) this.#add(row);
+    this.#kept = range;
+  }
+
+  *#ownRows(): Generator<DedupRow> {
+    for (const { bySequence } of this.#sessions.values())
+      for (const row of bySequence.values()) if (!this.#isForeign(row)) yield row;
+  }
+
   record(attempt: Attempt, key: Uint8Array, effect: Effect, tx: RowTx): void {
     const { session, sequence, deadlineMicros } = attempt;
     tx.put("meta", key, encodeDedupValue(effect, deadlineMicros));

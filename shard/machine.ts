@@ -2,9 +2,11 @@ import {
   dataKey,
   decodeShardCommand,
   equalBytes,
+  type Frozen,
   type GroupId,
   inRange,
   type KvCommand,
+  type MergeStep,
   type NodeId,
   ProtocolError,
   type ReplicaId,
@@ -14,13 +16,14 @@ import {
   type WriteResult,
 } from "#proto";
 import type { ConfChange, ConfState, Entry } from "#raft/core";
-import type { Birth, GroupView, StateMachine } from "#raft/host";
+import type { Absorb, Birth, GroupView, StateMachine } from "#raft/host";
 import { type Clock, InvariantError, invariant, unreachable } from "#runtime";
 import type { Engine, OverlayBatch, Range } from "#storage";
 import { DedupTable } from "./dedup.ts";
 import { dedupKey } from "./dedup-row.ts";
 import { decodeEntry, encodeEntry, type ShardEntry, stampMicrosMax } from "./entry.ts";
 import { withConfiguration } from "./membership.ts";
+import { type MergeApplied, type MergeResult, mergedDescriptor, mergeProblem, movedOn } from "./merge.ts";
 import { applyOperation } from "./operations.ts";
 import { birthOf, type SplitApplied, type SplitResult, splitDescriptors, splitProblem } from "./split.ts";
 import { hashRows } from "./state-hash.ts";
@@ -29,14 +32,20 @@ import {
   dataRange,
   dedupRange,
   encodeClock,
+  loadAbsorbed,
   loadClock,
   loadDescriptor,
+  loadFrozen,
+  putAbsorbed,
   putDescriptor,
+  putFrozen,
   stateRange,
 } from "./state-rows.ts";
 import type { RowTx } from "./tx.ts";
 
 const formerNodesMax = 16;
+/** Of those that have ended here so many are named, so that a replica left of one gives way to a snapshot. */
+const absorbedMax = 1_024;
 
 const brokenClock: WriteResult = { kind: "not_now", detail: "the leader's clock is beyond the year 2112" };
 const reusedSequence: WriteResult = {
@@ -60,6 +69,8 @@ export interface ShardMachineOptions {
   readonly observer?: ShardObserver;
   /** The shard of this node that holds the key, if any: to be named in refusals. */
   readonly locate?: (keyspace: number, key: Uint8Array) => ShardDescriptor | undefined;
+  /** Another shard's replica here: what a merge takes over has its index of attempts in memory there. */
+  readonly sibling?: (group: GroupId) => ShardStateMachine | undefined;
 }
 
 /** What a floor entry answers: where the clock stands now. */
@@ -69,7 +80,7 @@ export interface FloorResult {
 }
 
 /** What `apply` answers for one command. */
-export type CommandResult = WriteResponse | FloorResult | SplitApplied;
+export type CommandResult = WriteResponse | FloorResult | SplitApplied | MergeApplied;
 
 /** Who leads, as of the last turn that changed it. */
 export interface Leadership {
@@ -80,8 +91,8 @@ export interface Leadership {
 
 /**
  * The state machine of one shard. Every effect is decided here, in log order, from rows, entry and the
- * shard's clock alone (R38). `apply` gives one `WriteResponse` a command; a floor and a split have answers
- * of their own.
+ * shard's clock alone (R38). `apply` gives one `WriteResponse` a command; a floor, a split and a merge's step
+ * have answers of their own.
  */
 export class ShardStateMachine implements StateMachine {
   readonly group: GroupId;
@@ -91,9 +102,14 @@ export class ShardStateMachine implements StateMachine {
   readonly #observer: ShardObserver | undefined;
   readonly #locate: (keyspace: number, key: Uint8Array) => ShardDescriptor | undefined;
   readonly #dedup: DedupTable = new DedupTable();
+  readonly #sibling: (group: GroupId) => ShardStateMachine | undefined;
   readonly #clockRow: Uint8Array;
   #descriptor: ShardDescriptor | undefined;
   #clockMicros = 0;
+  /** Set while the shard stands still, to be taken over by a neighbour. */
+  #frozen: Frozen | undefined;
+  /** Shards that have ended in this one. */
+  #absorbed: readonly GroupId[] = [];
   #leadership: Leadership = { isLeader: false, term: 0 };
   /** What the last split made: named in refusals, and not yet open while the turn that applied it lasts. */
   #children: readonly ShardDescriptor[] = [];
@@ -108,6 +124,7 @@ export class ShardStateMachine implements StateMachine {
     this.#replica = options.replica;
     this.#observer = options.observer;
     this.#locate = options.locate ?? (() => undefined);
+    this.#sibling = options.sibling ?? (() => undefined);
     this.#clockRow = clockRow(options.group);
   }
 
@@ -121,6 +138,10 @@ export class ShardStateMachine implements StateMachine {
     return this.#clockMicros;
   }
 
+  get frozen(): Frozen | undefined {
+    return this.#frozen;
+  }
+
   get leadership(): Leadership {
     return this.#leadership;
   }
@@ -129,11 +150,12 @@ export class ShardStateMachine implements StateMachine {
     return encodeEntry({ stampMicros: this.#clock.wallMicros(), commands });
   }
 
-  apply(entry: Entry, tx: OverlayBatch): readonly CommandResult[] {
+  apply(entry: Entry, tx: OverlayBatch, absorb?: Absorb): readonly CommandResult[] {
     const { stampMicros, commands } = this.#decoded(entry);
     if (stampMicros > stampMicrosMax) return commands.map(() => this.#answer(brokenClock));
-    const results = commands.map((bytes) => this.#applyCommand(bytes, stampMicros, entry.index, tx));
-    this.#dedup.expire(this.#clockMicros, tx);
+    const results = commands.map((bytes) => this.#applyCommand(bytes, stampMicros, entry, tx, absorb));
+    // What is to be taken over must be the same wherever a replica of it stands behind its freeze.
+    if (this.#frozen === undefined) this.#dedup.expire(this.#clockMicros, tx);
     tx.put("meta", this.#clockRow, encodeClock(this.#clockMicros));
     return results;
   }
@@ -146,6 +168,8 @@ export class ShardStateMachine implements StateMachine {
 
   applyConfChange(_entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {
     const before = this.#mustHaveDescriptor();
+    // The freeze waits for all of these replicas: no other may come, none may go.
+    if (this.#frozen !== undefined) return false;
     const after = withConfiguration(before, change, conf);
     if (after === undefined) return false;
     this.#rememberNodes(before, after);
@@ -158,7 +182,13 @@ export class ShardStateMachine implements StateMachine {
   mismatch(version: number, keyspace: number, key: Uint8Array): readonly ShardDescriptor[] | undefined {
     const shard = this.#mustHaveDescriptor();
     if (!this.#holds(keyspace, key)) return [shard, ...this.#holderOf(keyspace, key)];
+    // Whether its keys are another's by now, this shard cannot know: whoever asks is to ask again.
+    if (this.#frozen !== undefined) return [shard];
     return version === shard.epoch.version ? undefined : [shard];
+  }
+
+  absorbed(): readonly GroupId[] {
+    return this.#absorbed;
   }
 
   snapshotRanges(): readonly Range[] {
@@ -170,6 +200,8 @@ export class ShardStateMachine implements StateMachine {
   load(): void {
     this.#descriptor = loadDescriptor(this.#engine, this.group);
     this.#clockMicros = loadClock(this.#engine, this.group);
+    this.#frozen = loadFrozen(this.#engine, this.group);
+    this.#absorbed = loadAbsorbed(this.#engine, this.group);
     this.#children = [];
     this.#dedup.clear();
     if (this.#descriptor !== undefined) this.#dedup.load(this.#engine, dedupRange(this.#descriptor));
@@ -232,15 +264,27 @@ export class ShardStateMachine implements StateMachine {
     return holder === undefined || holder.id === this.group ? [] : [holder];
   }
 
-  #applyCommand(bytes: Uint8Array, stampMicros: number, index: number, tx: RowTx): CommandResult {
-    const decoded = this.#decodedCommand(bytes, index);
+  #applyCommand(
+    bytes: Uint8Array,
+    stampMicros: number,
+    entry: Entry,
+    tx: RowTx,
+    absorb: Absorb | undefined,
+  ): CommandResult {
+    const decoded = this.#decodedCommand(bytes, entry.index);
     // Every command draws a stamp of its own, whatever becomes of it: so an idle shard's clock moves on too.
-    this.#clockMicros = Math.max(stampMicros, this.#clockMicros + 1);
+    // A frozen one's stands: it is what the target's is lifted above.
+    if (this.#frozen === undefined) this.#clockMicros = Math.max(stampMicros, this.#clockMicros + 1);
     switch (decoded.kind) {
       case "floor":
         return { clockMicros: this.#clockMicros };
       case "split":
         return { clockMicros: this.#clockMicros, split: this.#applySplit(decoded.split, tx) };
+      case "merge":
+        return {
+          clockMicros: this.#clockMicros,
+          merge: this.#applyMerge(decoded.step, entry, tx, absorb),
+        };
       case "kv":
         return this.#answer(this.#applyKv(decoded.command, tx));
       default:
@@ -251,7 +295,7 @@ export class ShardStateMachine implements StateMachine {
   /** Metadata only: rows stay where they are, and from here on some of them are the children's (R5, R6). */
   #applySplit(command: SplitCommand, tx: RowTx): SplitResult {
     const current = this.#mustHaveDescriptor();
-    const reason = splitProblem(command, current);
+    const reason = this.#frozen === undefined ? splitProblem(command, current) : "the shard is being merged";
     if (reason !== undefined) return { kind: "void", reason, current };
     const { parent, children } = splitDescriptors(command, current);
     putDescriptor(tx, parent);
@@ -266,12 +310,55 @@ export class ShardStateMachine implements StateMachine {
     return { kind: "split", shards: [parent, ...children] };
   }
 
+  /** One step of a merge: void, or it takes effect (R6). */
+  #applyMerge(step: MergeStep, entry: Entry, tx: RowTx, absorb: Absorb | undefined): MergeResult {
+    const current = this.#mustHaveDescriptor();
+    const reason = mergeProblem(step, current, this.#frozen);
+    if (reason !== undefined) return { kind: "void", reason };
+    if (step.kind === "merge") return this.#takeOver(step, current, tx, absorb);
+    const shard = movedOn(current);
+    if (step.kind !== "seal") {
+      const { operation } = step;
+      const { index, term } = entry;
+      this.#frozen =
+        step.kind === "freeze"
+          ? { operation, target: step.target, index, term, clockMicros: this.#clockMicros }
+          : undefined;
+      putFrozen(tx, this.group, this.#frozen);
+    }
+    putDescriptor(tx, shard);
+    this.#descriptor = shard;
+    return { kind: "done", shard };
+  }
+
+  /** The source's rows are here already and become this shard's; its replica here ends (R23, R25). */
+  #takeOver(
+    { source, index, term, clockMicros }: Extract<MergeStep, { kind: "merge" }>,
+    current: ShardDescriptor,
+    tx: RowTx,
+    absorb: Absorb | undefined,
+  ): MergeResult {
+    invariant(absorb !== undefined, `shard ${this.group}: a merge without a host`);
+    absorb(source.id, { index, term }, [stateRange(source.id)]);
+    const taken = this.#sibling(source.id);
+    invariant(taken?.frozen?.index === index, `shard ${this.group}: shard ${source.id} is not frozen here`);
+    const shard = mergedDescriptor(source, current);
+    this.#clockMicros = Math.max(this.#clockMicros, clockMicros);
+    this.#dedup.absorb(taken.#dedup, dedupRange(shard));
+    this.#absorbed = [...this.#absorbed, ...taken.#absorbed, source.id].slice(-absorbedMax);
+    putAbsorbed(tx, this.group, this.#absorbed);
+    putDescriptor(tx, shard);
+    this.#descriptor = shard;
+    return { kind: "done", shard };
+  }
+
   /** R22, R23: dedup before all else, then range, deadline, epoch, and the condition with its effect. */
   #applyKv(command: KvCommand, tx: RowTx): WriteResult {
     const { attempt, keyspace, key } = command;
     const rowKey = dedupKey(keyspace, key, attempt.session, attempt.sequence);
     const recorded = this.#dedup.find(attempt);
     if (recorded !== undefined) return equalBytes(recorded.key, rowKey) ? recorded.effect : reusedSequence;
+    if (this.#frozen !== undefined) return { kind: "epoch_mismatch", current: [this.#mustHaveDescriptor()] };
     const result = this.#applyFirst(command, rowKey, tx);
     this.#dedup.trim(attempt, this.#clockMicros, tx);
     return result;

@@ -3,6 +3,7 @@
  * @module
  */
 export { type FloorResult, type Leadership, ShardStateMachine } from "./machine.ts";
+export type { MergeOutcome } from "./merge.ts";
 export { ShardService, type ShardServiceOptions } from "./service.ts";
 export type { ShardReport } from "./shards.ts";
 export type { SplitResult } from "./split.ts";

@@ -52,7 +52,7 @@ class FakeHost {
     const data = this.machine!.encodeEntry(commands);
     const tx = new OverlayBatch(this.engine);
     this.#index += 1;
-    const results = this.machine!.apply({ index: this.#index, term: 2, kind: "normal", data }, tx);
+    const results = this.machine!.apply({ index: this.#index, term: 2, kind: "normal", data }, tx, () => {});
     this.engine.write(tx.batch, { sync: true }, () => {});
     return results;
   }

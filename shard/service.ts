@@ -2,6 +2,7 @@ import {
   encodeFloor,
   type GroupId,
   kvMethods,
+  type MergeStep,
   ProtocolError,
   placementGroup,
   type ReplicaId,
@@ -14,6 +15,7 @@ import type { Engine } from "#storage";
 import type { Rpc, Sender } from "#transport";
 import { DiskGuard } from "./disk-guard.ts";
 import type { FloorResult, ShardStateMachine } from "./machine.ts";
+import { MergeDoor, type MergeOutcome } from "./merge.ts";
 import { ReadDoor } from "./reads.ts";
 import { LocalShards, type ShardReport } from "./shards.ts";
 import { SplitDoor, type SplitOutcome } from "./split-door.ts";
@@ -137,6 +139,12 @@ export class ShardService implements StateMachineFactory {
   split(group: GroupId, request: SplitCommand, done: (outcome: SplitOutcome) => void): void {
     if (this.#host === undefined) done({ kind: "refused", reason: "the node is starting" });
     else new SplitDoor(this.#host, this.#shards).split(group, request, done);
+  }
+
+  /** One step of a merge in the log of a shard led here, on placement's order. Asked again it does no harm. */
+  merge(group: GroupId, step: MergeStep, done: (outcome: MergeOutcome) => void): void {
+    if (this.#host === undefined) done({ kind: "refused", reason: "the node is starting" });
+    else new MergeDoor(this.#host, this.#shards).order(group, step, done);
   }
 
   /**

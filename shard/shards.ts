@@ -54,6 +54,7 @@ export class LocalShards implements StateMachineFactory {
         closed: (gone) => this.#closed(gone),
       },
       locate: (keyspace, key) => this.locate(keyspace, key),
+      sibling: (other) => this.#shards.get(other)?.machine,
     });
     const shard = {
       machine,

@@ -4,6 +4,8 @@ import {
   encode,
   escapeKey,
   FieldReader,
+  type Frozen,
+  frozenFields,
   type GroupId,
   groupRow,
   keyspaceRow,
@@ -12,18 +14,21 @@ import {
   ProtocolError,
   prefixEnd,
   readDescriptor,
+  readFrozen,
   type ShardDescriptor,
 } from "#proto";
 import type { Engine, Range } from "#storage";
 import type { RowTx } from "./tx.ts";
 
 /**
- * A shard's own rows in `meta`, under `shardState | group`: its descriptor, written when that changes, and
- * its clock, written with every entry and so kept apart and small.
+ * A shard's own rows in `meta`, under `shardState | group`: its descriptor, written when that changes, its
+ * clock, written with every entry and so kept apart and small, and, while it is frozen, for what.
  */
 const stateFormat = 1;
 const descriptorPart = 0;
 const clockPart = 1;
+const frozenPart = 2;
+const absorbedPart = 3;
 
 function stateRow(group: GroupId, part: number): Uint8Array {
   return Buffer.concat([groupRow(metaTags.shardState, group), Buffer.of(part)]);
@@ -59,6 +64,36 @@ export function loadClock(engine: Engine, group: GroupId): number {
   if (bytes === undefined) return 0;
   if (bytes.length !== 8) throw new ProtocolError("shard clock: not 8 bytes");
   return Buffer.from(bytes.buffer, bytes.byteOffset, 8).readDoubleBE(0);
+}
+
+/** Frozen from here on, or no more. */
+export function putFrozen(tx: RowTx, group: GroupId, frozen: Frozen | undefined): void {
+  const row = stateRow(group, frozenPart);
+  if (frozen === undefined) tx.delete("meta", row);
+  else tx.put("meta", row, encode([stateFormat, frozenFields(frozen)]));
+}
+
+/** @throws ProtocolError */
+export function loadFrozen(engine: Engine, group: GroupId): Frozen | undefined {
+  const bytes = engine.get("meta", stateRow(group, frozenPart));
+  if (bytes === undefined) return undefined;
+  const f = FieldReader.of(bytes, "shard's frozen state");
+  f.choice([stateFormat]);
+  return readFrozen(f.any());
+}
+
+/** Shards that have ended in this one, the newest last. */
+export function putAbsorbed(tx: RowTx, group: GroupId, absorbed: readonly GroupId[]): void {
+  tx.put("meta", stateRow(group, absorbedPart), encode([stateFormat, absorbed]));
+}
+
+/** @throws ProtocolError */
+export function loadAbsorbed(engine: Engine, group: GroupId): readonly GroupId[] {
+  const bytes = engine.get("meta", stateRow(group, absorbedPart));
+  if (bytes === undefined) return [];
+  const f = FieldReader.of(bytes, "shard's absorbed shards");
+  f.choice([stateFormat]);
+  return f.list((id) => new FieldReader([id], "shard id").integer(1));
 }
 
 /** The rows a shard begins with: for `ReplicaInit.rows`, from placement's logged order (R5). */

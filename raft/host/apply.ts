@@ -8,6 +8,7 @@ import {
 } from "#raft/core";
 import { invariant } from "#runtime";
 import { OverlayBatch } from "#storage";
+import type { Absorption } from "./absorption.ts";
 import type { Births } from "./births.ts";
 import { beforeChange, rememberRemoved } from "./farewell.ts";
 import type { Group } from "./group.ts";
@@ -25,6 +26,7 @@ export function applyCommitted(
   ready: readonly Group[],
   when: "early" | "late",
   births: Births,
+  absorption: Absorption,
 ): void {
   let tx: OverlayBatch | undefined;
   for (const group of ready) {
@@ -33,10 +35,12 @@ export function applyCommitted(
     const entries = partOf(duties, when);
     if (entries.length > 0) {
       tx ??= new OverlayBatch(shared.options.engine);
-      applyEntries(shared, group, entries, tx, births);
+      applyEntries(shared, group, entries, tx, births, absorption);
     }
     if (when === "early") for (const read of duties.readStates) confirmRead(group, read.context, read.index);
   }
+  // In the middle of an install that was to be finished first, the disk may have failed (R8).
+  if (shared.stopped) return;
   if (tx !== undefined && tx.size > 0) shared.writeUnsynced(tx.batch);
   births.open("new");
   for (const group of ready) if (!group.installing && !group.closed) serveReads(shared, group);
@@ -50,13 +54,15 @@ function partOf(duties: Ready, when: "early" | "late"): readonly Entry[] {
   return duties.committed.filter((entry) => (when === "early") === entry.index <= stable);
 }
 
-function applyEntries(
+export function applyEntries(
   shared: Shared,
   group: Group,
   entries: readonly Entry[],
   tx: OverlayBatch,
   births: Births,
+  absorption: Absorption,
 ): void {
+  const absorb = absorption.into(tx);
   let { conf } = group.log.applied;
   for (const entry of entries) {
     invariant(entry.index === group.log.applied.index + 1, `group ${group.group}: applied out of order`);
@@ -65,7 +71,7 @@ function applyEntries(
       results = [applyConfChange(shared, group, entry, tx)];
       conf = group.core.conf;
     } else if (entry.data.length > 0) {
-      results = group.machine.apply(entry, tx);
+      results = group.machine.apply(entry, tx, absorb);
       births.write(group, tx);
     }
     group.log.setApplied({ index: entry.index, term: entry.term, conf });

@@ -1,16 +1,23 @@
 import { type GroupId, groupRow, metaTags, type ReplicaId } from "#proto";
 import type { Batch, Range } from "#storage";
 import { clearSlice } from "./clearing.ts";
-import { rowRange } from "./ranges.ts";
+import { rowRange, subtract } from "./ranges.ts";
 import { appliedRow, raftBounds, type readReplica, replicaRow, replicaValue } from "./rows.ts";
 import type { Shared } from "./shared.ts";
 import { installedRanges, markRow, stagingRange } from "./snapshot-receive.ts";
+
+/** What a replica has apart from its state machine's rows. */
+function ownRanges(group: GroupId): Range[] {
+  const log: Range = { family: "raft", ...raftBounds(group) };
+  return [log, rowRange("meta", markRow(group)), stagingRange(group), rowRange("meta", appliedRow(group))];
+}
 
 interface Grave {
   readonly group: GroupId;
   readonly replica: ReplicaId;
   /** What is left to clear; also in the tombstone, so that a crash in between leaves no rows behind. */
   readonly ranges: Range[];
+  readonly spared: readonly Range[];
   readonly waiting: (() => void)[];
 }
 
@@ -43,12 +50,28 @@ export class Graveyard {
     else grave.waiting.push(then);
   }
 
-  bury(group: GroupId, replica: ReplicaId, machineRanges: readonly Range[], done: () => void): void {
-    const ranges: Range[] = [...machineRanges, { family: "raft", ...raftBounds(group) }];
-    const grave: Grave = { group, replica, ranges, waiting: [done] };
+  /** @param spared - what an install that goes into the same batch clears itself, and then fills */
+  bury(
+    group: GroupId,
+    replica: ReplicaId,
+    machineRanges: readonly Range[],
+    done: () => void,
+    spared: readonly Range[] = [],
+  ): void {
+    const grave: Grave = { group, replica, ranges: [...machineRanges], spared, waiting: [done] };
     this.#graves.set(group, grave);
     this.#unwritten.push(grave);
     this.#shared.schedule();
+  }
+
+  /**
+   * Puts the tombstone in `tx`, which is about to be written, synced or not: whatever survives of the clearing
+   * that follows, the tombstone and what came with it survive too.
+   */
+  buryIn(tx: Pick<Batch, "put">, group: GroupId, replica: ReplicaId, leftover: readonly Range[]): void {
+    const ranges = [...leftover, ...ownRanges(group)];
+    tx.put("meta", replicaRow(group), replicaValue({ replica, state: "tombstone", ranges }));
+    this.resume(group, { replica, state: "tombstone", ranges });
   }
 
   /** Puts the tombstones in the turn's batch, which must then be synced. */
@@ -56,10 +79,10 @@ export class Graveyard {
     const graves = this.#unwritten;
     this.#unwritten = [];
     const { engine } = this.#shared.options;
-    for (const { group, replica, ranges } of graves) {
+    for (const { group, replica, ranges, spared } of graves) {
       // Read only now that every write of the replica is in the engine: an install may have been under way.
-      ranges.push(...installedRanges(engine, group), rowRange("meta", markRow(group)));
-      ranges.push(stagingRange(group), rowRange("meta", appliedRow(group)));
+      const left = [...ranges, ...installedRanges(engine, group), ...ownRanges(group)];
+      ranges.splice(0, ranges.length, ...left.flatMap((range) => subtract(range, spared)));
       batch.put("meta", replicaRow(group), replicaValue({ replica, state: "tombstone", ranges }));
     }
     return graves;
@@ -73,7 +96,13 @@ export class Graveyard {
   /** A tombstone found at the start whose rows may not all be gone. */
   resume(group: GroupId, record: ReturnType<typeof readReplica>): void {
     if (record.ranges === undefined) return;
-    const grave: Grave = { group, replica: record.replica, ranges: [...record.ranges], waiting: [] };
+    const grave: Grave = {
+      group,
+      replica: record.replica,
+      ranges: [...record.ranges],
+      spared: [],
+      waiting: [],
+    };
     this.#graves.set(group, grave);
     this.#shared.options.clock.soon(() => this.#shared.guarded(() => this.#clear(grave)));
   }

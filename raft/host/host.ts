@@ -1,6 +1,8 @@
 import type { GroupId, NodeId, ReplicaId } from "#proto";
 import type { ConfChange } from "#raft/core";
 import type { Cancel } from "#runtime";
+import { Absorption } from "./absorption.ts";
+import { applyEntries } from "./apply.ts";
 import { AskedCompactions, type CompactDone } from "./asked-compactions.ts";
 import { Births } from "./births.ts";
 import { tendJoint } from "./conf-guard.ts";
@@ -61,7 +63,7 @@ export class Host implements GroupHost {
       transport,
       logger,
       onWriteError,
-      isTaken: (group, ranges) => this.#replicas.isTaken(group, ranges),
+      isTaken: (...question) => this.#replicas.isTaken(...question),
     });
     this.#sender = new SnapshotSender({
       engine,
@@ -79,11 +81,18 @@ export class Host implements GroupHost {
       receiver: this.#receiver,
     });
     this.#compactions = new AskedCompactions(shared);
+    const absorption = new Absorption(shared, {
+      replicas: this.#replicas,
+      births: this.#births,
+      apply: applyEntries,
+      close: (group) => shared.answer(() => this.#closeReplica(group)),
+    });
     this.#turns = new TurnLoop(shared, {
       takeInputs: () => this.#takeInputs(),
       hasInputs: () => this.#hasInputs,
       replicas: this.#replicas,
       births: this.#births,
+      absorption,
       patience,
       sender: this.#sender,
       receiver: this.#receiver,
@@ -268,14 +277,15 @@ export class Host implements GroupHost {
 
   destroy(id: GroupId, done: () => void): void {
     if (this.#shared.stopped) return;
-    const close = (group: Group): void => {
-      this.#sender.abort(group);
-      this.#receiver.forget(id);
-      for (const answer of group.abandon("no_replica")) this.#shared.answer(answer);
-      group.machine.closed();
-    };
-    this.#replicas.destroy(id, close, done);
+    this.#replicas.destroy(id, (group) => this.#closeReplica(group), done);
     this.#turns.schedule();
+  }
+
+  #closeReplica(group: Group): void {
+    this.#sender.abort(group);
+    this.#receiver.forget(group.group);
+    for (const answer of group.abandon("no_replica")) this.#shared.answer(answer);
+    group.machine.closed();
   }
 
   compact(id: GroupId, done: CompactDone): void {

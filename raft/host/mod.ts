@@ -7,6 +7,7 @@ export type { MakeCore } from "./core-config.ts";
 export { Host } from "./host.ts";
 export type { HostOptions, HostStats } from "./options.ts";
 export type {
+  Absorb,
   Birth,
   GroupHost,
   GroupView,

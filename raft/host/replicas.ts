@@ -136,12 +136,17 @@ export class Replicas {
     return record !== undefined && record.replica >= replica ? record : undefined;
   }
 
-  /** Whether rows of another replica, or of a dead one that are not cleared yet, lie in `ranges` (R5). */
-  isTaken(id: GroupId, ranges: readonly Range[]): boolean {
+  /**
+   * Whether rows of another replica, or of a dead one that are not cleared yet, lie in `ranges` (R5).
+   * @param absorbed - groups that have ended in this one: theirs are its own by now
+   */
+  isTaken(id: GroupId, ranges: readonly Range[], absorbed: readonly GroupId[]): boolean {
     const left = [...this.#graveyard.rangesLeft(), ...this.#leftovers.rangesLeft()];
     if (anyOverlap(ranges, left)) return true;
     for (const group of this.#shared.groups.values()) {
-      if (group.group !== id && anyOverlap(ranges, group.machine.snapshotRanges())) return true;
+      if (group.group === id || !anyOverlap(ranges, group.machine.snapshotRanges())) continue;
+      // What an install is putting there is not to be cleared by another's.
+      if (group.installing || !absorbed.includes(group.group)) return true;
     }
     return false;
   }
@@ -218,12 +223,29 @@ export class Replicas {
     const group = this.#shared.groups.get(id);
     if (group === undefined) return this.#graveyard.whenCleared(id, done);
     const ranges = group.machine.snapshotRanges();
-    group.closed = true;
-    this.#shared.groups.delete(id);
-    this.#shared.awake.delete(group);
-    this.#shared.peersDirty = true;
+    this.#remove(group);
     this.#graveyard.bury(id, group.replica, ranges, done);
     close(group);
+  }
+
+  #remove(group: Group): void {
+    group.closed = true;
+    this.#shared.groups.delete(group.group);
+    this.#shared.awake.delete(group);
+    this.#shared.peersDirty = true;
+  }
+
+  /** Another group's entry, applied into `tx`, takes over this one's rows, but for `leftover`. */
+  giveUp(group: Group, leftover: readonly Range[], tx: OverlayBatch): void {
+    this.#remove(group);
+    this.#graveyard.buryIn(tx, group.group, group.replica, leftover);
+  }
+
+  /** As `destroy`, in the batch of an install that comes to lie on `spared`. */
+  buryUnder(group: Group, spared: readonly Range[]): void {
+    const ranges = group.machine.snapshotRanges();
+    this.#remove(group);
+    this.#graveyard.bury(group.group, group.replica, ranges, () => {}, spared);
   }
 
   /** The host stops: what was ordered and not written will be ordered again. */

@@ -5,6 +5,7 @@ import type { Batch, Engine, Range } from "#storage";
 import type { Transport } from "#transport";
 import type { Group } from "./group.ts";
 import { anyOverlap } from "./ranges.ts";
+import type { Replicas } from "./replicas.ts";
 import { appliedRow, appliedValue } from "./rows.ts";
 import {
   addChecksum,
@@ -61,7 +62,7 @@ export class SnapshotReceiver {
   readonly #transport: Transport;
   readonly #logger: Logger;
   readonly #onWriteError: (error: Error) => void;
-  readonly #isTaken: (group: GroupId, ranges: readonly Range[]) => boolean;
+  readonly #isTaken: Replicas["isTaken"];
   readonly #staging: Map<GroupId, Staging> = new Map();
   bytesReceived = 0;
 
@@ -71,7 +72,7 @@ export class SnapshotReceiver {
     readonly logger: Logger;
     readonly onWriteError: (error: Error) => void;
     /** Whether rows of another replica lie in these ranges, a dead one's not yet cleared among them (R5). */
-    readonly isTaken: (group: GroupId, ranges: readonly Range[]) => boolean;
+    readonly isTaken: Replicas["isTaken"];
   }) {
     this.#engine = parts.engine;
     this.#transport = parts.transport;
@@ -90,7 +91,7 @@ export class SnapshotReceiver {
     if (chunk.sequence === 0 && staging?.id !== chunk.id && !isBusy) {
       this.discard(id);
       // It is looked at again once all is there: a replica may come to lie there meanwhile.
-      if (this.#overlaps(id, chunk.ranges ?? [])) {
+      if (this.#overlaps(id, chunk.ranges ?? [], chunk.absorbed ?? [])) {
         this.#refuse(node, chunk.id, overlapsOther);
         return undefined;
       }
@@ -138,7 +139,7 @@ export class SnapshotReceiver {
       this.#refuse(staging.node, chunk.id, "length or checksum differ");
       return undefined;
     }
-    if (this.#overlaps(group.group, end.ranges)) {
+    if (this.#overlaps(group.group, end.ranges, end.absorbed ?? [])) {
       this.discard(group.group);
       this.#refuse(staging.node, chunk.id, overlapsOther);
       return undefined;
@@ -148,8 +149,8 @@ export class SnapshotReceiver {
     return { kind: "snapshot", from, to, term: end.term, snapshot: end.meta };
   }
 
-  #overlaps(group: GroupId, ranges: readonly Range[]): boolean {
-    return this.#isTaken(group, ranges) || this.#isPromised(group, ranges);
+  #overlaps(group: GroupId, ranges: readonly Range[], absorbed: readonly GroupId[]): boolean {
+    return this.#isTaken(group, ranges, absorbed) || this.#isPromised(group, ranges);
   }
 
   /** Whether a whole snapshot of another group, not installed yet, is to lie there. */
@@ -193,11 +194,14 @@ export class SnapshotReceiver {
   /**
    * Puts the applying mark in the batch that also holds the raft state; `batch` is to be synced.
    * @param oldRanges - what the state machine holds: after a crash nobody else would remember to clear it
+   * @returns what the install takes, and whom it takes it from
    */
-  mark(group: GroupId, batch: Batch, oldRanges: readonly Range[]): void {
+  mark(group: GroupId, batch: Batch, oldRanges: readonly Range[]): SnapshotEnd {
     const end = this.#staging.get(group)?.end;
     invariant(end !== undefined, `group ${group}: a snapshot was accepted that is not staged`);
-    batch.put("meta", markRow(group), encodeEnd({ ...end, ranges: [...oldRanges, ...end.ranges] }));
+    const marked = { ...end, ranges: [...oldRanges, ...end.ranges] };
+    batch.put("meta", markRow(group), encodeEnd(marked));
+    return marked;
   }
 
   /** After the install: the sender hears that it is done. */

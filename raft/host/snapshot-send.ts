@@ -1,4 +1,4 @@
-import { addressOf, type NodeId, type ReplicaId } from "#proto";
+import { addressOf, type GroupId, type NodeId, type ReplicaId } from "#proto";
 import type { Message, SnapshotMeta } from "#raft/core";
 import type { Clock, Logger } from "#runtime";
 import type { Engine, Range, RangeCursor } from "#storage";
@@ -15,6 +15,7 @@ interface Sending {
   readonly term: number;
   readonly meta: SnapshotMeta;
   readonly ranges: readonly Range[];
+  readonly absorbed: readonly GroupId[];
   readonly cursor: RangeCursor;
   sequence: number;
   acked: number;
@@ -88,6 +89,7 @@ export class SnapshotSender {
       term: message.term,
       meta,
       ranges,
+      absorbed: group.machine.absorbed?.() ?? [],
       cursor: this.#engine.cursor(ranges),
       sequence: 0,
       acked: -1,
@@ -185,7 +187,7 @@ export class SnapshotSender {
       from: sending.group.replica,
       to: sending.to,
       sequence: sending.sequence,
-      ...(sending.sequence === 0 ? { ranges: sending.ranges } : {}),
+      ...(sending.sequence === 0 ? { ranges: sending.ranges, absorbed: sending.absorbed } : {}),
     } as const;
     if (body !== undefined) return { ...head, body };
     const end: SnapshotEnd = {
@@ -194,6 +196,7 @@ export class SnapshotSender {
       term: sending.term,
       meta: sending.meta,
       ranges: sending.ranges,
+      absorbed: sending.absorbed,
     };
     return { ...head, end };
   }

@@ -19,6 +19,8 @@ export interface SnapshotEnd {
   readonly meta: SnapshotMeta;
   /** What the snapshot holds whole: what the receiver has there gives way. */
   readonly ranges: readonly Range[];
+  /** Groups that have ended in this one: what the receiver has of them gives way too. */
+  readonly absorbed?: readonly GroupId[];
 }
 
 /** Messages of the `bulk` channel. `id` is the sender's, unique with its boot. */
@@ -32,6 +34,8 @@ export type BulkMessage =
       readonly sequence: number;
       /** In the first: what the snapshot will take, so that it can be refused before it is sent (R5). */
       readonly ranges?: readonly Range[];
+      /** Likewise: whose rows it may take. */
+      readonly absorbed?: readonly GroupId[];
       /** Encoded RowBlock, or undefined in the last message. */
       readonly body?: Uint8Array;
       readonly end?: SnapshotEnd;
@@ -59,23 +63,36 @@ export function addChecksum(checksum: number, body: Uint8Array): number {
 }
 
 function endFields(e: SnapshotEnd): unknown[] {
-  return [e.chunks, e.checksum, e.term, snapshotFields(e.meta), e.ranges.map(rangeFields)];
+  return [
+    e.chunks,
+    e.checksum,
+    e.term,
+    snapshotFields(e.meta),
+    e.ranges.map(rangeFields),
+    e.absorbed ?? null,
+  ];
 }
 
 /** @throws ProtocolError */
 export function readEnd(value: unknown): SnapshotEnd {
   const f = new FieldReader(value, "snapshot end");
-  const end: SnapshotEnd = {
+  const head = {
     chunks: f.integer(),
     checksum: f.integer(),
     term: f.integer(1),
     meta: readSnapshot(f.any()),
     ranges: f.list(readRange),
   };
+  const absorbed = f.optional(readGroups);
+  const end: SnapshotEnd = { ...head, ...(absorbed === undefined ? {} : { absorbed }) };
   if (end.term > termMax || end.meta.term > end.term) throw new ProtocolError("snapshot end: bad term");
   const problem = confProblem(end.meta.conf);
   if (problem !== undefined) throw new ProtocolError(`snapshot end: ${problem}`);
   return end;
+}
+
+function readGroups(f: FieldReader): GroupId[] {
+  return f.list((id) => new FieldReader([id], "group").integer(1));
 }
 
 /** The end as it is kept beside the applying mark. */
@@ -92,7 +109,8 @@ export function encodeBulk(m: BulkMessage): Uint8Array {
     case "chunk": {
       const end = m.end === undefined ? null : endFields(m.end);
       const ranges = m.ranges?.map(rangeFields) ?? null;
-      return encode([m.kind, m.id, m.group, m.from, m.to, m.sequence, m.body ?? null, end, ranges]);
+      const head = [m.kind, m.id, m.group, m.from, m.to, m.sequence, m.body ?? null, end, ranges];
+      return encode(m.absorbed === undefined ? head : [...head, m.absorbed]);
     }
     case "ack":
       return encode([m.kind, m.id, m.sequence]);
@@ -115,9 +133,11 @@ export function decodeBulk(bytes: Uint8Array): BulkMessage {
   const body = f.optional((r) => r.bytes().slice());
   const end = f.optional((r) => readEnd(r.any()));
   const ranges = f.optional((r) => r.list(readRange));
+  const absorbed = f.optional(readGroups);
   return {
     ...head,
     ...(ranges === undefined ? {} : { ranges }),
+    ...(absorbed === undefined ? {} : { absorbed }),
     ...(body === undefined ? {} : { body }),
     ...(end === undefined ? {} : { end }),
   };

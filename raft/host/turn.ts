@@ -1,5 +1,6 @@
 import type { Message, Ready } from "#raft/core";
 import type { Batch } from "#storage";
+import type { Absorption } from "./absorption.ts";
 import { applyCommitted } from "./apply.ts";
 import type { AskedCompactions } from "./asked-compactions.ts";
 import type { Births } from "./births.ts";
@@ -20,6 +21,7 @@ export interface TurnParts {
   readonly hasInputs: () => boolean;
   readonly replicas: Replicas;
   readonly births: Births;
+  readonly absorption: Absorption;
   readonly patience: SplitPatience;
   readonly sender: SnapshotSender;
   readonly receiver: SnapshotReceiver;
@@ -67,7 +69,7 @@ export class TurnLoop {
     this.#parts.takeInputs();
     const ready = this.#gather();
     for (const group of ready) for (const message of group.ready?.sendNow ?? []) this.#post(group, message);
-    applyCommitted(shared, ready, "early", this.#parts.births);
+    applyCommitted(shared, ready, "early", this.#parts.births, this.#parts.absorption);
     if (shared.stopped) return;
     const batch = engine.batch();
     const mustSync = this.#collectWrites(ready, batch);
@@ -129,7 +131,8 @@ export class TurnLoop {
       const duties = group.ready;
       if (duties === undefined || group.closed) continue;
       if (duties.snapshot !== undefined) {
-        this.#parts.receiver.mark(group.group, batch, group.machine.snapshotRanges());
+        const end = this.#parts.receiver.mark(group.group, batch, group.machine.snapshotRanges());
+        this.#parts.absorption.under(group, end.absorbed ?? [], end.ranges);
         group.log.reset(batch, duties.snapshot);
         group.installing = true;
       }
@@ -170,7 +173,7 @@ export class TurnLoop {
       if (group.installing || group.closed) continue;
       for (const message of group.ready?.sendAfterSync ?? []) this.#post(group, message);
     }
-    applyCommitted(shared, ready, "late", this.#parts.births);
+    applyCommitted(shared, ready, "late", this.#parts.births, this.#parts.absorption);
     if (shared.stopped) return;
     for (const group of ready) this.#advance(group);
     this.#parts.births.open("all");

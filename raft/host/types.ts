@@ -3,6 +3,17 @@ import type { ConfChange, ConfState, Entry, ProgressStatus, Refusal, Role } from
 import type { OverlayBatch, Range } from "#storage";
 
 /**
+ * Brings another group's replica here up to the entry at `index`, which is committed and in its log here, and
+ * ends it: whose rows it had is decided by the entry being applied. `leftover`: rows that become nobody's.
+ * @throws InvariantError where there is no such replica or entry: this node must not go on (R11)
+ */
+export type Absorb = (
+  group: GroupId,
+  at: { readonly index: number; readonly term: number },
+  leftover: readonly Range[],
+) => void;
+
+/**
  * What a group's log is applied to: a shard or placement. Everything is synchronous and deterministic: the
  * same entries give the same rows on every replica (R38). No input of a user may make `apply` throw (R12);
  * it throws only for what must stop the replica (R11).
@@ -12,9 +23,10 @@ export interface StateMachine {
   encodeEntry(commands: readonly Uint8Array[]): Uint8Array;
   /**
    * Applies a normal entry with data (the empty entries of elections do not come here). Reads through `tx`
-   * see all that was applied before. @returns one result per command of the entry, in order
+   * see all that was applied before. `absorb` is for the duration of the call. @returns one result per command
+   * of the entry, in order
    */
-  apply(entry: Entry, tx: OverlayBatch): readonly unknown[];
+  apply(entry: Entry, tx: OverlayBatch, absorb: Absorb): readonly unknown[];
   /**
    * The groups that the entry just applied has made out of this one, each given once: the host writes their
    * first states into the same batch and opens them (R5).
@@ -25,6 +37,11 @@ export interface StateMachine {
    * stays. `conf` is what it would become; descriptors are written in `tx`.
    */
   applyConfChange(entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean;
+  /**
+   * Groups that have ended in this one: where its state comes by a snapshot, what is left of them goes with the
+   * state it replaces.
+   */
+  absorbed?(): readonly GroupId[];
   /** All rows that make up the state, for snapshots; the host's own applied row is not among them. */
   snapshotRanges(): readonly Range[];
   /** Reads what is kept in memory from the engine: at opening, and after a snapshot was installed. */

@@ -1,6 +1,6 @@
 import { decodeShardCommand, encodeCommand, type KvCommand, metaTags, placementGroup } from "#proto";
 import type { ConfChange, ConfState, Entry } from "#raft/core";
-import type { Birth, GroupView, StateMachine } from "#raft/host";
+import type { Absorb, Birth, GroupView, StateMachine } from "#raft/host";
 import type { OverlayBatch, Range } from "#storage";
 import { withPowerLosses, withRetries, withSnapshots } from "./bent-plans.ts";
 import type { Mutant } from "./mutant.ts";
@@ -17,8 +17,12 @@ class MachineWrapper implements StateMachine {
     return this.inner.encodeEntry(commands);
   }
 
-  apply(entry: Entry, tx: OverlayBatch): readonly unknown[] {
-    return this.inner.apply(entry, tx);
+  apply(entry: Entry, tx: OverlayBatch, absorb: Absorb): readonly unknown[] {
+    return this.inner.apply(entry, tx, absorb);
+  }
+
+  absorbed(): readonly number[] {
+    return this.inner.absorbed?.() ?? [];
   }
 
   takeBirths(): readonly Birth[] {

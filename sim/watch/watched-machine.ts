@@ -1,6 +1,6 @@
 import type { GroupId } from "#proto";
 import type { ConfChange, ConfState, Entry } from "#raft/core";
-import type { Birth, GroupView, StateMachine } from "#raft/host";
+import type { Absorb, Birth, GroupView, StateMachine } from "#raft/host";
 import type { Engine, OverlayBatch, Range } from "#storage";
 import { fingerprint } from "../checks/fingerprint.ts";
 import type { Monitor } from "./monitor.ts";
@@ -20,13 +20,20 @@ export class WatchedMachine implements StateMachine {
     this.#monitor = monitor;
   }
 
-  apply(entry: Entry, tx: OverlayBatch): readonly unknown[] {
+  apply(entry: Entry, tx: OverlayBatch, absorb: Absorb): readonly unknown[] {
     const { batch } = tx;
     const before = batch.size;
-    const results = this.#inner.apply(entry, tx);
+    // How far another group lags that is absorbed here differs from node to node: what that writes is its own.
+    let foreign = { from: 0, to: 0 };
+    const results = this.#inner.apply(entry, tx, (...absorbed) => {
+      const from = batch.size;
+      absorb(...absorbed);
+      foreign = { from, to: batch.size };
+    });
     if (batch instanceof RecordedBatch) {
-      let print = batch.size - before;
+      let print = batch.size - before - (foreign.to - foreign.from);
       for (let i = before; i < batch.size; i++) {
+        if (i >= foreign.from && i < foreign.to) continue;
         print = fingerprint(batch.keys[i] ?? none, print);
         print = fingerprint(batch.values[i] ?? none, print ^ (batch.families[i]?.length ?? 0));
       }
@@ -46,6 +53,10 @@ export class WatchedMachine implements StateMachine {
       this.#monitor.see(() => this.#monitor.durability.born(group, replica, index));
     }
     return births;
+  }
+
+  absorbed(): readonly GroupId[] {
+    return this.#inner.absorbed?.() ?? [];
   }
 
   applyConfChange(entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {
