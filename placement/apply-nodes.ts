@@ -112,7 +112,7 @@ export function deleteNode(tables: Tables, c: CommandOf<"node.delete">, stampMic
     return refused(`${row.name} is ${row.membership} with ${left} replicas`);
   }
   const cancelled = cancelJobOf(tables, row.id, "the node was deleted", stampMicros);
-  tables.deleteNode(c.id);
+  tables.deleteNode(row);
   const event = { atMicros: stampMicros, kind: "node_deleted", reason: c.reason, node: c.id };
   return done(c.id, ...cancelled, event);
 }

@@ -25,6 +25,7 @@ export function createKeyspace(
     partition: c.partition,
     slots: c.slots,
     replicas: c.replicas,
+    ...(c.ownReplicas === true ? { ownReplicas: true } : {}),
   });
   const events: NewEvent[] = [{ atMicros: stampMicros, kind: "keyspace_created", reason: c.reason }];
   for (const [i, nodes] of c.placements.entries()) {

@@ -411,6 +411,10 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   ),
   fc.integer({ min: 1, max: 4 }).map((id): Command => ({ name: "job.end", id, state: "done", detail: "" })),
   fc.constant<Command>({ name: "node.delete", id: 2, force: true, reason: "r" }),
+  fc.constantFrom(1, 5).map((replicas): Command => ({ name: "config.set", changes: { replicas } })),
+  fc
+    .constantFrom({}, { shard: 2 })
+    .map((about): Command => ({ name: "logs.compacted", count: 3, reason: "r", ...about })),
   fc.constant<Command>({ name: "keyspace.delete", id: 1, total: 3, reason: "r" }),
   fc.integer({ min: 1, max: 2 }).map(
     (group): Command => ({

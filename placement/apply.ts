@@ -66,6 +66,11 @@ function applyOne(tables: Tables, command: Command, stampMicros: number): Applie
       return retireShards(tables, command, stampMicros);
     case "shards.split":
       return splitShard(tables, command, stampMicros);
+    case "logs.compacted": {
+      const { count, reason, shard } = command;
+      const about = shard === undefined ? {} : { shard };
+      return done(count, { atMicros: stampMicros, kind: "logs_compacted", reason, ...about });
+    }
     case "config.set":
       return setConfig(tables, command, stampMicros);
     case "operation.begin":
@@ -121,6 +126,11 @@ function setConfig(tables: Tables, c: CommandOf<"config.set">, stampMicros: numb
   const settings = changeSettings(state.settings, c.changes);
   if (typeof settings === "string") return refused(settings);
   tables.putSettings(settings, state.settingsVersion + 1);
+  // As TiKV's max-replicas: it holds for what is there, too. The replica checker does the rest.
+  for (const keyspace of [...state.keyspaces.values()]) {
+    if (keyspace.ownReplicas === true || keyspace.replicas === settings.replicas) continue;
+    tables.putKeyspace({ ...keyspace, replicas: settings.replicas });
+  }
   const reason = Object.entries(c.changes)
     .map(([name, value]) => `${name} set to ${String(value)}`)
     .join(", ");

@@ -65,6 +65,8 @@ export type Command =
       readonly partition: Partition;
       readonly slots: number;
       readonly replicas: number;
+      /** Asked for: `replicas` does not follow the setting. */
+      readonly ownReplicas?: true;
       readonly bounds: readonly Uint8Array[];
       readonly placements: readonly (readonly NodeId[])[];
       readonly reason: string;
@@ -76,6 +78,13 @@ export type Command =
   /** All first replicas of these were seen. */
   | { readonly name: "shards.born"; readonly ids: readonly GroupId[] }
   | { readonly name: "shards.retire"; readonly ids: readonly GroupId[]; readonly reason: string }
+  /** Changes nothing: that it was done is told, and kept for its idempotency key. */
+  | {
+      readonly name: "logs.compacted";
+      readonly count: number;
+      readonly reason: string;
+      readonly shard?: GroupId;
+    }
   | { readonly name: "config.set"; readonly changes: Readonly<Record<string, unknown>> }
   /** The split that operation `id` ordered has been applied: parent and children change places in one go. */
   | { readonly name: "shards.split"; readonly id: number }
@@ -191,8 +200,11 @@ function commandFields(c: Command): unknown[] {
       return [c.name, c.id, c.membership, c.untilMicros ?? null, jobFields(c.job)];
     case "node.delete":
       return [c.name, c.id, c.force, c.reason];
-    case "keyspace.create":
-      return [c.name, c.keyspace, c.partition, c.slots, c.replicas, c.bounds, c.placements, c.reason];
+    case "keyspace.create": {
+      const { keyspace, partition, slots, replicas, bounds, placements, reason, ownReplicas } = c;
+      const head = [c.name, keyspace, partition, slots, replicas];
+      return [...head, bounds, placements, reason, ownReplicas ?? false];
+    }
     case "keyspace.delete":
       return [c.name, c.id, c.total, c.reason];
     case "shards.report":
@@ -203,6 +215,8 @@ function commandFields(c: Command): unknown[] {
       return [c.name, c.ids, c.reason];
     case "shards.split":
       return [c.name, c.id];
+    case "logs.compacted":
+      return [c.name, c.count, c.reason, c.shard ?? null];
     case "config.set":
       return [c.name, c.changes];
     case "operation.begin": {
@@ -271,16 +285,7 @@ function readCommand(f: FieldReader): Command {
     case "node.delete":
       return { name, id: f.integer(1), force: f.boolean(), reason: f.text() };
     case "keyspace.create":
-      return {
-        name,
-        keyspace: f.text(),
-        partition: f.choice(["hash", "range"] as const),
-        slots: f.integer(),
-        replicas: f.integer(1),
-        bounds: readBoundaries(f),
-        placements: f.list((nodes) => ids(new FieldReader([nodes], "placement"))),
-        reason: f.text(),
-      };
+      return readKeyspace(name, f);
     case "keyspace.delete":
       return { name, id: f.integer(1), total: f.integer(), reason: f.text() };
     case "shards.report":
@@ -291,6 +296,11 @@ function readCommand(f: FieldReader): Command {
       return { name, ids: ids(f), reason: f.text() };
     case "shards.split":
       return { name, id: f.integer(1) };
+    case "logs.compacted": {
+      const head = { name, count: f.integer(), reason: f.text() };
+      const shard = f.optional((r) => r.integer(1));
+      return { ...head, ...(shard === undefined ? {} : { shard }) };
+    }
     case "config.set":
       return { name, changes: f.record() };
     default:
@@ -332,6 +342,21 @@ function readWork(name: Command["name"], f: FieldReader): Command {
 
 function readBoundaries(f: FieldReader): Uint8Array[] {
   return f.list((b) => new FieldReader([b], "boundary").bytes().slice());
+}
+
+function readKeyspace(name: "keyspace.create", f: FieldReader): Command {
+  const command = {
+    name,
+    keyspace: f.text(),
+    partition: f.choice(["hash", "range"] as const),
+    slots: f.integer(),
+    replicas: f.integer(1),
+    bounds: readBoundaries(f),
+    placements: f.list((nodes) => ids(new FieldReader([nodes], "placement"))),
+    reason: f.text(),
+  };
+  const own = f.optional((r) => r.boolean()) ?? false;
+  return own ? { ...command, ownReplicas: true } : command;
 }
 
 function readBegin(f: FieldReader): Command {

@@ -18,6 +18,7 @@ import type { Cancel } from "#runtime";
 import type { Sender } from "#transport";
 import { fingerprint } from "./admin/fingerprint.ts";
 import { type Command, type CommandResult, encodeCommand, type Written } from "./commands.ts";
+import { compactEverywhere } from "./compaction.ts";
 import type { EventRing } from "./events.ts";
 import type { Liveness } from "./liveness.ts";
 import type { PlacementMachine } from "./machine.ts";
@@ -238,6 +239,11 @@ export class Leader {
   /** Writes one command for somebody who waits for it. */
   command(command: Command, done: (result: Written) => void): void {
     this.#propose(command, done);
+  }
+
+  /** Has the logs of these shards' replicas compacted. */
+  compact(shards: readonly GroupId[], done: (count: number) => void): void {
+    compactEverywhere(this.#parts.rpc, this.model(), shards, done);
   }
 
   // ── Reports ──

@@ -270,6 +270,7 @@ export function isCaughtUp(group: GroupModel, replica: ReplicaId): boolean {
   return peer?.active === true && peer.state === "Replicate" && peer.lag <= caughtUpLag;
 }
 
+/** Its name, of a deleted one too. */
 export function nameOf(model: Model, node: NodeId): string {
-  return model.nodes.get(node)?.row.name ?? `node ${node}`;
+  return model.nodes.get(node)?.row.name ?? model.state.formerNodes.get(node) ?? `node ${node}`;
 }

@@ -4,6 +4,7 @@ import {
   decodeAdminRequest,
   decodeNodeReport,
   decodeRegisterRequest,
+  encode,
   encodeAdminResponse,
   encodeRegisterReply,
   encodeReportReply,
@@ -20,6 +21,7 @@ import type { GroupView, StateMachine } from "#raft/host";
 import type { Sender } from "#transport";
 import { answerAdmin } from "./admin/admin.ts";
 import { Agent } from "./agent.ts";
+import { compactHere, readCompaction } from "./compaction.ts";
 import { EventRing, type PlacementEvent } from "./events.ts";
 import { serveJoins } from "./join.ts";
 import { Leader } from "./leader.ts";
@@ -71,6 +73,11 @@ export class Placement {
     rpc.serve(placementMethods.nudge, (_from, _body, reply) => {
       reply(new Uint8Array(0));
       this.#agent.soon();
+    });
+    rpc.serve(placementMethods.compact, (from, body, reply) => {
+      const groups = this.#read(from, "compaction", () => readCompaction(body));
+      if (groups === undefined) return;
+      compactHere(this.#parts.host(), groups, (count) => reply(encode([count])));
     });
     rpc.serve(adminMethod, (from, body, reply) => this.#onAdmin(from, body, reply));
     serveJoins(joins, {
@@ -203,6 +210,7 @@ export class Placement {
         events: this.#ring,
         plans: leader.plans,
         command: leader.command.bind(leader),
+        compact: leader.compact.bind(leader),
       };
       answerAdmin(context, request.operation, request.parameters, answer);
     });

@@ -128,6 +128,8 @@ describe("worth telling", () => {
   it.each([
     { name: "nothing", a: led({}), b: led({}), want: false },
     { name: "a few bytes", a: led({ bytes: 1e6 }), b: led({ bytes: 1e6 + 100 }), want: false },
+    { name: "the first bytes", a: led({}), b: led({ bytes: 5_000, keys: 1 }), want: true },
+    { name: "the first key", a: led({}), b: led({ bytes: 1, keys: 1 }), want: true },
     { name: "many bytes", a: led({ bytes: 1e6 }), b: led({ bytes: 2e6 }), want: true },
     { name: "a replica has caught up", a: led(peer(120)), b: led(peer(30)), want: true },
     { name: "a little lag", a: led(peer(3)), b: led(peer(9)), want: false },

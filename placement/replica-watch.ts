@@ -163,8 +163,9 @@ export function differs(told: ReplicaReport, now: ReplicaReport): boolean {
   if (a.peers.length !== b.peers.length) return true;
   return (
     hintDiffers(a.splitHint, b.splitHint) ||
-    isFar(a.bytes, b.bytes, 65_536) ||
-    isFar(a.keys, b.keys, 100) ||
+    isFar(a.bytes, b.bytes, 4_096) ||
+    isFar(a.keys, b.keys, 10) ||
+    (a.keys === 0) !== (b.keys === 0) ||
     isFar(a.writesPerSecond, b.writesPerSecond, 5) ||
     isFar(a.readsPerSecond, b.readsPerSecond, 5) ||
     b.peers.some((peer, i) => peerDiffers(a.peers[i], peer))

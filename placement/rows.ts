@@ -56,6 +56,7 @@ const tables = {
   job: 11,
   decisions: 12,
   once: 13,
+  formerNode: 14,
 } as const;
 
 /** Reasons kept of each shard. */
@@ -144,7 +145,10 @@ export class Tables {
     ]);
   }
 
-  deleteNode(id: number): void {
+  /** Its name stays known. */
+  deleteNode({ id, name }: NodeRow): void {
+    this.state.formerNodes.set(id, name);
+    this.#put(tables.formerNode, id, [name]);
     this.state.nodes.delete(id);
     this.#delete(tables.node, id);
   }
@@ -277,6 +281,9 @@ function readRow(state: PlacementState, key: Uint8Array, value: Uint8Array): voi
       state.nodes.set(row.id, row);
       return;
     }
+    case tables.formerNode:
+      state.formerNodes.set(idOf(key), f.text());
+      return;
     case tables.keyspace: {
       const row = readKeyspace(fields);
       state.keyspaces.set(row.id, row);

@@ -111,6 +111,7 @@ export const operationKinds = [
   "move_replica",
   "repair",
   "remove_learner",
+  "replica_count",
   "split",
 ] as const;
 export type OperationKind = (typeof operationKinds)[number];
@@ -231,6 +232,8 @@ export interface PlacementState {
   /** Group 0's own replicas. */
   own: ShardDescriptor;
   readonly nodes: Map<NodeId, NodeRow>;
+  /** Names of deleted nodes, for those who look at what was. */
+  readonly formerNodes: Map<NodeId, string>;
   readonly keyspaces: Map<number, KeyspaceDescriptor>;
   readonly shards: Map<GroupId, ShardRow>;
   /** Shards that are no more: a replica of one is an orphan (R34). */
@@ -265,6 +268,7 @@ export function emptyState(): PlacementState {
     settingsVersion: 0,
     own: ownDescriptor(0, []),
     nodes: new Map(),
+    formerNodes: new Map(),
     keyspaces: new Map(),
     shards: new Map(),
     retired: new Set(),

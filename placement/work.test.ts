@@ -273,6 +273,12 @@ describe("decommissioning", () => {
     expect(h.on(0)).not.toContain(name);
     const node = h.node(name);
     expect(h.ask("nodes.delete", { name })).toMatchObject({ deleted: true });
+    const events = h.ask<{ items: { kind: string; node?: string }[] }>("events.list").items;
+    // What was done to the end is not told as cancelled, and a node that is gone keeps its name.
+    expect(events.filter(({ kind }) => /_(cancelled|failed)$/.test(kind))).toEqual([]);
+    expect(events.find(({ kind }) => kind === "decommission_done")?.node).toBe(name);
+    expect(events.find(({ kind }) => kind === "node_deleted")?.node).toBe(name);
+    expect(h.ask("operations.get", { id: done.id })).toMatchObject({ node: name });
     h.until("it is told to stop", () => node.removed !== undefined);
   });
 
@@ -452,6 +458,94 @@ describe("keyspaces", () => {
     const h = new PlacementHarness({ wish: { shards: 1 } });
     h.cluster();
     expect(h.admin("keyspaces.create", parameters)).toMatchObject({ code });
+  });
+});
+
+describe("the number of replicas", () => {
+  interface ShardBody {
+    id: number;
+    keyspace: string;
+    health: string;
+    replicas: { node: string; role: string }[];
+  }
+  /** Voters of each shard of a keyspace, when all are the same many and at rest. */
+  function sizeOf(h: PlacementHarness, keyspace: string): number | undefined {
+    const { items } = h.ask<{ items: ShardBody[] }>("shards.list", { keyspace });
+    const sizes = new Set(items.map((shard) => shard.replicas.length));
+    const [size] = sizes;
+    return sizes.size === 1 && items.every((shard) => shard.health === "healthy") ? size : undefined;
+  }
+
+  it("follows the setting from odd to odd, where the keyspace was not made with one of its own (R10)", () => {
+    const h = calm([...four, "n5"], 4);
+    expect(h.ask("keyspaces.create", { name: "own", shards: 2, replicas: 3 })).toMatchObject({ replicas: 3 });
+    expect(h.ask("keyspaces.create", { name: "as-set", shards: 2 })).toMatchObject({ replicas: 3 });
+    settle(h);
+    for (const replicas of [5, 1, 3]) {
+      h.ask("config.set", { changes: { replicas } });
+      h.poll(`${replicas} each`, () => sizeOf(h, "default") === replicas && sizeOf(h, "as-set") === replicas);
+      settle(h);
+      expect(sizeOf(h, "own")).toBe(3);
+      expect(h.ask("keyspaces.list")).toMatchObject({
+        items: [{ name: "default", replicas }, { name: "own", replicas: 3 }, { replicas }],
+      });
+    }
+    const { items } = h.ask<{ items: { kind: string; state: string; reason: string }[] }>("operations.list");
+    const counts = items.filter((operation) => operation.kind === "replica_count");
+    // From 3 to 5, to 3, to 1 and to 3 again.
+    expect(counts).toHaveLength(4 * 6);
+    expect(counts.every((operation) => operation.state === "done")).toBe(true);
+  });
+
+  it("more than there are nodes: accepted, shown as lacking with what would lift it, made good by new nodes", () => {
+    const h = calm(["n1", "n2", "n3"], 4);
+    h.ask("config.set", { changes: { replicas: 5 } });
+    h.run(3_000);
+    expect(h.ask("cluster.get")).toMatchObject({ shards: { under_replicated: 4 } });
+    const plan = h.ask<PlanBody>("rebalance", { dry_run: true });
+    expect(plan.blockers.map((b) => b.reason).join()).toMatch(/asks for 5 replicas.* start 2 more/);
+    expect(h.ask<{ items: { kind: string }[] }>("operations.list", { state: "running" }).items).toEqual([]);
+    h.join("n4");
+    h.join("n5");
+    h.poll("five each", () => sizeOf(h, "default") === 5, 120_000);
+  });
+
+  it("is brought down by the replica that is lost first", () => {
+    const h = calm(four, 4);
+    const gone = four.find((name) => name !== h.leader()?.name) ?? "";
+    h.crash(gone);
+    h.until("suspect", () => h.leader()?.placement.model?.nodes.get(h.ids.get(gone) ?? 0)?.liveness !== "up");
+    h.ask("config.set", { changes: { replicas: 1 } });
+    h.poll("one each", () => sizeOf(h, "default") === 1, 120_000);
+    for (let shard = 1; shard <= 4; shard++) expect(h.on(shard)).not.toContain(gone);
+  });
+});
+
+describe("snapshots that were asked for", () => {
+  const firstIndexes = (h: PlacementHarness, shard: number): number[] =>
+    h.on(shard).map((name) => (h.node(name).host.view(shard) as unknown as Log).log.firstIndex());
+  interface Log {
+    readonly log: { firstIndex(): number };
+  }
+
+  it("every replica's log begins behind what it has applied; answered alike under its key", () => {
+    const h = calm();
+    const applied = h.on(3).map((name) => h.node(name).host.view(3)?.applied ?? 0);
+    expect(h.ask("snapshot", { shard: 3 })).toEqual({ snapshots: 3 });
+    expect(firstIndexes(h, 3)).toEqual(applied.map((index) => index + 1));
+    expect(Math.min(...firstIndexes(h, 4))).toBeLessThanOrEqual(
+      h.node(h.on(4)[0] ?? "").host.view(4)?.applied ?? 0,
+    );
+    const first = h.admin("snapshot", { idempotency_key: "s" });
+    expect(first).toMatchObject({ kind: "ok", status: 200, body: { snapshots: 24 } });
+    const away = four.find((name) => name !== h.leader()?.name) ?? "";
+    h.crash(away);
+    h.until("suspect", () => h.leader()?.placement.model?.nodes.get(h.ids.get(away) ?? 0)?.liveness !== "up");
+    expect(h.admin("snapshot", { idempotency_key: "s" })).toEqual({ ...first, replayed: true });
+    expect(h.ask<{ snapshots: number }>("snapshot").snapshots).toBe(18);
+    expect(h.admin("snapshot", { shard: 99 })).toMatchObject({ code: "not_found" });
+    const events = h.ask<{ items: { kind: string }[] }>("events.list").items.map((event) => event.kind);
+    expect(events).toContain("logs_compacted");
   });
 });
 

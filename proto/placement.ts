@@ -16,9 +16,9 @@ import { encodeSplit, readSplit, type SplitCommand, splitTag } from "./split.ts"
 
 /**
  * RPC methods of placement. `report`: node → leader. `nudge`: leader → node, "report now, there are orders".
- * `register`: stateless router → leader, repeated.
+ * `register`: stateless router → leader, repeated. `compact`: leader → node.
  */
-export const placementMethods = { report: 13, nudge: 14, register: 15 } as const;
+export const placementMethods = { report: 13, nudge: 14, register: 15, compact: 16 } as const;
 
 // ── What a configuration change entry carries ────────────────────────────────────────────────────────
 

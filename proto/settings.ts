@@ -1,6 +1,6 @@
 /** Live settings of a cluster, held by placement and handed to every node and router. */
 export interface Settings {
-  /** Voters of a new shard. */
+  /** Voters of each shard, where its keyspace was not made with a number of its own. */
   readonly replicas: number;
   readonly placement_replicas: number;
   readonly split_bytes: number;

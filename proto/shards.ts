@@ -36,6 +36,8 @@ export interface KeyspaceDescriptor {
   /** 0 for `range`. */
   readonly slots: number;
   readonly replicas: number;
+  /** `replicas` was asked for when it was made: the setting of that name does not change it. */
+  readonly ownReplicas?: true;
 }
 
 const roles = ["voter", "learner", "incoming", "outgoing"] as const;
@@ -69,19 +71,21 @@ export function readDescriptor(value: unknown): ShardDescriptor {
 }
 
 export function keyspaceFields(k: KeyspaceDescriptor): unknown[] {
-  return [k.id, k.name, k.partition, k.slots, k.replicas];
+  return [k.id, k.name, k.partition, k.slots, k.replicas, k.ownReplicas ?? false];
 }
 
 /** @throws ProtocolError */
 export function readKeyspace(value: unknown): KeyspaceDescriptor {
   const f = new FieldReader(value, "keyspace descriptor");
-  return {
+  const keyspace = {
     id: f.integer(1),
     name: f.text(),
     partition: f.choice(["hash", "range"] as const),
     slots: f.integer(),
     replicas: f.integer(1),
   };
+  const own = f.optional((r) => r.boolean()) ?? false;
+  return own ? { ...keyspace, ownReplicas: true } : keyspace;
 }
 
 /** Newer by membership or by range: what replaces what in caches and reports (R32). */

@@ -5,9 +5,9 @@ import { setConfig } from "./config.ts";
 import {
   type AdminContext,
   type Answer,
-  bodyOf,
   type Handler,
   list,
+  replayOf,
   takeNode,
   takeShard,
   viewing,
@@ -27,6 +27,7 @@ import { cancelOperation } from "./operations.ts";
 import { Parameters, Refusal } from "./parameters.ts";
 import { rebalance } from "./rebalance.ts";
 import { moveReplica, scatterShard, splitShard, transferLeader } from "./shards.ts";
+import { takeSnapshots } from "./snapshot.ts";
 import {
   clusterView,
   eventView,
@@ -71,13 +72,14 @@ function keyOf(given: unknown): string {
 
 /** Looked up before all else: what was asked then may be refused now for its own success (R22). */
 function replay(
-  { model }: AdminContext,
+  context: AdminContext,
   { key, fingerprint: print }: { readonly key: string; readonly fingerprint: string },
 ): AdminResponse | undefined {
-  const row = model.state.once.get(key);
-  if (row === undefined) return undefined;
-  if (row.fingerprint !== print) throw new Refusal("idempotency_conflict", mismatchDetail(key));
-  return { kind: "ok", status: row.status, body: bodyOf(row.body, row.value), replayed: true };
+  const row = context.model.state.once.get(key);
+  if (row !== undefined && row.fingerprint !== print) {
+    throw new Refusal("idempotency_conflict", mismatchDetail(key));
+  }
+  return replayOf(context, key);
 }
 
 const handlers: ReadonlyMap<string, Handler> = new Map(
@@ -114,6 +116,7 @@ const handlers: ReadonlyMap<string, Handler> = new Map(
     "shards.why": viewing(({ model }, parameters) => whyView(model, findShard(model, parameters))),
     locate: viewing(({ model }, parameters) => locateView(model, findShard(model, parameters))),
     rebalance,
+    snapshot: takeSnapshots,
     "keyspaces.list": viewing(({ model }, parameters) => {
       parameters.end();
       return list([...model.state.keyspaces.values()].map((keyspace) => keyspaceView(model, keyspace)));

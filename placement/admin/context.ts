@@ -1,4 +1,4 @@
-import type { AdminResponse } from "#proto";
+import type { AdminResponse, GroupId } from "#proto";
 import type { Command, Written } from "../commands.ts";
 import type { EventRing } from "../events.ts";
 import type { GroupModel, Model, NodeModel } from "../model.ts";
@@ -12,6 +12,8 @@ export interface AdminContext {
   /** Plans that were shown and may be asked for. */
   readonly plans: PlanBook;
   readonly command: (command: Command, done: (result: Written) => void) => void;
+  /** Compacts the logs of these shards' replicas; `done` with how many did. */
+  readonly compact: (shards: readonly GroupId[], done: (count: number) => void) => void;
   /** Of the request: its idempotency key and what it asked for. */
   readonly once?: { readonly key: string; readonly fingerprint: string };
 }
@@ -52,9 +54,16 @@ export function carryOut(context: AdminContext, change: Change, answer: Answer):
       const code = result.mismatch === true ? "idempotency_conflict" : "conflict";
       return answer({ kind: "error", code, detail: result.detail });
     }
-    const full = bodyOf(stored, result.value);
-    answer({ kind: "ok", status, body: full, ...(result.replayed === true ? { replayed: true } : {}) });
+    const first = result.replayed === true && once !== undefined ? replayOf(context, once.key) : undefined;
+    answer(first ?? { kind: "ok", status, body: bodyOf(stored, result.value) });
   });
+}
+
+/** The answer that was given under this key, where there is one. */
+export function replayOf({ model }: AdminContext, key: string): AdminResponse | undefined {
+  const row = model.state.once.get(key);
+  if (row === undefined) return undefined;
+  return { kind: "ok", status: row.status, body: bodyOf(row.body, row.value), replayed: true };
 }
 
 /** Who asks goes on to the next leader, or hears that nobody knows. */
@@ -68,7 +77,7 @@ export function unwritten(why: "never" | "unknown"): AdminResponse {
 }
 
 /** The body of an answer as it was kept, with the operation's id in its place. */
-export function bodyOf(body: unknown, value: number): unknown {
+function bodyOf(body: unknown, value: number): unknown {
   const isPending =
     typeof body === "object" && body !== null && "operation" in body && body.operation === null;
   return isPending ? { ...body, operation: String(value) } : body;

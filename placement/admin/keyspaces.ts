@@ -18,7 +18,8 @@ export function createKeyspace(context: AdminContext, parameters: Parameters, an
   const asked = parameters.whole("slots", 1, slotsMax);
   const shards =
     parameters.whole("shards", 1, shardsMax) ?? (partition === "hash" ? (wish?.shards ?? 16) : 1);
-  const replicas = parameters.whole("replicas", 1, 5) ?? model.settings.replicas;
+  const own = parameters.whole("replicas", 1, 5);
+  const replicas = own ?? model.settings.replicas;
   parameters.end();
   if (!isName(keyspace)) throw new Refusal("bad_parameter", `name: must be ${nameRule}`);
   if (replicas % 2 === 0) throw new Refusal("bad_parameter", "replicas: must be one of 1, 3, 5");
@@ -26,7 +27,8 @@ export function createKeyspace(context: AdminContext, parameters: Parameters, an
   if (findKeyspace(model.state, keyspace) !== undefined) {
     throw new Refusal("conflict", `keyspace ${keyspace} exists`);
   }
-  const command = planKeyspace(model, { keyspace, partition, shards, slots, replicas });
+  const wanted = { keyspace, partition, shards, slots, replicas };
+  const command = planKeyspace(model, own === undefined ? wanted : { ...wanted, ownReplicas: true });
   if (typeof command === "string") {
     const reason = `${command}: start more nodes, or ask for fewer replicas`;
     throw new Refusal("blocked", reason, { blockers: [{ reason }] });

@@ -50,6 +50,7 @@ export function planKeyspace(
     readonly shards: number;
     readonly slots: number;
     readonly replicas: number;
+    readonly ownReplicas?: true;
   },
 ): Command | string {
   const sites = usableSites(model);
@@ -62,7 +63,9 @@ export function planKeyspace(
   const bounds = evenBoundaries(partition === "hash" ? slots : prefixes, wish.shards);
   const names = sites.map((site) => nameOf(model, site.id)).join(", ");
   const reason = `keyspace ${keyspace}: ${wish.shards} shards of ${replicas} replicas over ${names}`;
-  return { name: "keyspace.create", keyspace, partition, slots, replicas, bounds, placements, reason };
+  const own = wish.ownReplicas === true ? ({ ownReplicas: true } as const) : {};
+  const command = { keyspace, partition, slots, replicas, bounds, placements, reason, ...own };
+  return { name: "keyspace.create", ...command };
 }
 
 function usableSites(model: Model): Site[] {

@@ -2,6 +2,7 @@ import type { Command } from "../commands.ts";
 import type { Model } from "../model.ts";
 import { balanceLeaders } from "./balance.ts";
 import { checkBirths, checkDefaultKeyspace } from "./births.ts";
+import { checkCount } from "./count.ts";
 import type { Checker } from "./decision.ts";
 import { checkEpochs, checkNodes } from "./facts.ts";
 import { coolHotShards } from "./hot.ts";
@@ -9,7 +10,7 @@ import { checkJobs } from "./jobs.ts";
 import { checkJoint, checkLearners, checkPlacementVoters } from "./membership.ts";
 import { checkOperations } from "./operations.ts";
 import { checkSplits, recordSplits } from "./splits.ts";
-import { balanceReplicas, checkCount, checkParting, checkRepair } from "./upkeep.ts";
+import { balanceReplicas, checkParting, checkRepair } from "./upkeep.ts";
 
 /** What is written down as it happens, whatever else is going on. */
 const recorders: readonly Checker[] = [checkNodes, checkEpochs, recordSplits, checkBirths];

@@ -3,6 +3,7 @@ import { type GroupModel, isStaying, isVoter, type Model, nameOf } from "../mode
 import type { Task } from "../state.ts";
 import { draftOf } from "./board.ts";
 import type { Blocker, Plan, PlannedStep } from "./book.ts";
+import { tooFewNodes } from "./count.ts";
 import { Draft, type ReplicaMove, spread } from "./draft.ts";
 import { newTask } from "./jobs.ts";
 import { leaderMoves, type Seat } from "./leaders.ts";
@@ -107,6 +108,7 @@ function rebalanceBlockers(model: Model): Blocker[] {
     const why = row.membership === "draining" ? "draining" : clockBad ? "off with its clock" : liveness;
     blockers.push({ node: row.id, reason: `${row.name} is ${why}: nothing goes there until it is not` });
   }
+  blockers.push(...tooFewNodes(model).map((reason) => ({ reason })));
   return [...blockers, ...leaderless([...model.shards.values()])];
 }
 

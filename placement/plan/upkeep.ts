@@ -4,7 +4,6 @@ import { deadNodes, draftOf, isIdle } from "./board.ts";
 import type { Checker } from "./decision.ts";
 import type { ReplicaMove } from "./draft.ts";
 import { MoveRoom } from "./limits.ts";
-import { stepsTo } from "./membership.ts";
 import { beginMove } from "./moves.ts";
 import { calm, evacuate, evenReplicas, partReplicas } from "./replica-moves.ts";
 
@@ -27,38 +26,6 @@ export const checkRepair: Checker = (model) => {
         : `${node.row.name} has been down for longer than ${model.settings.down_after_ms} ms`;
     return `${why}: its replica of shard ${shard} is made again on ${nameOf(model, to)}`;
   });
-};
-
-/** As many voters as the keyspace asks for. */
-export const checkCount: Checker = (model) => {
-  const short = [...model.shards.values()].some(
-    ({ keyspace, descriptor }) => keyspace !== undefined && descriptor.replicas.length < keyspace.replicas,
-  );
-  if (!short) return [];
-  const draft = draftOf(model, { background: true });
-  const room = new MoveRoom(model);
-  const commands: Command[] = [];
-  for (const shard of model.shards.values()) {
-    const wanted = shard.keyspace?.replicas ?? 0;
-    const held = draft.on(shard.id);
-    const piece = draft.shards.get(shard.id);
-    if (!isIdle(shard) || piece?.movable !== true || wanted === 0 || held.length === wanted) continue;
-    // By one joint change of two: from odd to odd (R10).
-    if (held.length > wanted || (wanted - held.length) % 2 !== 0) continue;
-    const [first, second] = [...draft.nodes.keys()]
-      .filter((node) => draft.fits(piece, node))
-      .sort(
-        (a, b) =>
-          draft.conflicts([...held, a]) - draft.conflicts([...held, b]) || draft.load(a) - draft.load(b),
-      );
-    if (first === undefined || second === undefined || !room.has({ to: first, bytes: 0 })) continue;
-    room.take({ to: first, bytes: 0 });
-    const reason = `shard ${shard.id} has ${held.length} of ${wanted} replicas: ${nameOf(model, first)} and ${nameOf(model, second)} get one`;
-    const begun = beginMove(shard, { to: first }, { kind: "repair", reason });
-    const target = new Set([...held, first, second]);
-    commands.push({ ...begun, steps: stepsTo(shard, target) });
-  }
-  return commands;
 };
 
 function begin(

@@ -140,7 +140,12 @@ const changings: Readonly<Record<string, Changing>> = {
   "DELETE keyspace": { summary: "Removes a keyspace with all its data", codes: ["no_such_keyspace"] },
   "POST snapshot": {
     summary: "Compacts logs behind fresh snapshots",
-    good: okay("How many", { type: "object", properties: { snapshots: whole } }),
+    good: okay("How many replicas did", {
+      type: "object",
+      required: ["snapshots"],
+      properties: { snapshots: whole },
+    }),
+    codes: ["not_found"],
   },
 };
 
