@@ -62,6 +62,7 @@ export class Host implements GroupHost {
       engine,
       transport,
       logger,
+      stats: shared.stats,
       onWriteError,
       isTaken: (...question) => this.#replicas.isTaken(...question),
     });
@@ -72,6 +73,7 @@ export class Host implements GroupHost {
       logger,
       limits,
       boot,
+      stats: shared.stats,
       finished: (group, to, ok) => this.#snapshotFinished(group, to, ok),
     });
     this.#inbox = new Inbox(shared, {

@@ -33,5 +33,8 @@ export interface HostStats {
   commandsProposed: number;
   electionsWon: number;
   snapshotsInstalled: number;
+  /** Of streamed snapshots, on the wire. */
+  snapshotBytesSent: number;
+  snapshotBytesReceived: number;
   messagesToUnknown: number;
 }

@@ -19,6 +19,8 @@ export class Shared {
     commandsProposed: 0,
     electionsWon: 0,
     snapshotsInstalled: 0,
+    snapshotBytesSent: 0,
+    snapshotBytesReceived: 0,
     messagesToUnknown: 0,
   };
   readonly groups: Map<GroupId, Group> = new Map();

@@ -4,6 +4,7 @@ import { invariant, type Logger } from "#runtime";
 import type { Batch, Engine, Range } from "#storage";
 import type { Transport } from "#transport";
 import type { Group } from "./group.ts";
+import type { HostStats } from "./options.ts";
 import { anyOverlap } from "./ranges.ts";
 import type { Replicas } from "./replicas.ts";
 import { appliedRow, appliedValue } from "./rows.ts";
@@ -64,12 +65,13 @@ export class SnapshotReceiver {
   readonly #onWriteError: (error: Error) => void;
   readonly #isTaken: Replicas["isTaken"];
   readonly #staging: Map<GroupId, Staging> = new Map();
-  bytesReceived = 0;
+  readonly #stats: Pick<HostStats, "snapshotBytesReceived">;
 
   constructor(parts: {
     readonly engine: Engine;
     readonly transport: Transport;
     readonly logger: Logger;
+    readonly stats: Pick<HostStats, "snapshotBytesReceived">;
     readonly onWriteError: (error: Error) => void;
     /** Whether rows of another replica lie in these ranges, a dead one's not yet cleared among them (R5). */
     readonly isTaken: Replicas["isTaken"];
@@ -77,6 +79,7 @@ export class SnapshotReceiver {
     this.#engine = parts.engine;
     this.#transport = parts.transport;
     this.#logger = parts.logger;
+    this.#stats = parts.stats;
     this.#onWriteError = parts.onWriteError;
     this.#isTaken = parts.isTaken;
   }
@@ -125,7 +128,7 @@ export class SnapshotReceiver {
     }
     staging.next += 1;
     staging.checksum = addChecksum(staging.checksum, body);
-    this.bytesReceived += body.length;
+    this.#stats.snapshotBytesReceived += body.length;
     const batch = this.#engine.batch();
     batch.put("meta", stagingRow(group, chunk.sequence), body);
     this.#write(batch);

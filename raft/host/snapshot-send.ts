@@ -5,6 +5,7 @@ import type { Engine, Range, RangeCursor } from "#storage";
 import type { Transport } from "#transport";
 import type { HostLimits } from "./config.ts";
 import type { Group } from "./group.ts";
+import type { HostStats } from "./options.ts";
 import { addChecksum, type BulkMessage, encodeBlock, encodeBulk, type SnapshotEnd } from "./snapshot-wire.ts";
 
 interface Sending {
@@ -27,6 +28,12 @@ interface Sending {
 
 /** No sign of the receiver for this long: the core may try again. */
 const stalledMs = 10_000;
+/** What was not sent may be made up for over so long: a late tick costs nothing, a rest earns no flood. */
+const burstMs = 250;
+
+function burstOf(bytesPerS: number): number {
+  return (bytesPerS * burstMs) / 1000;
+}
 
 /**
  * Streams state to followers that fell behind the log: chunks under an acknowledged window and a rate. The
@@ -44,7 +51,7 @@ export class SnapshotSender {
   #counter = 0;
   /** Bytes that may still leave now, refilled by `tick` (token bucket). */
   #budget: number;
-  bytesSent = 0;
+  readonly #stats: Pick<HostStats, "snapshotBytesSent">;
 
   constructor(parts: {
     readonly engine: Engine;
@@ -53,6 +60,7 @@ export class SnapshotSender {
     readonly logger: Logger;
     readonly limits: HostLimits;
     readonly boot: string;
+    readonly stats: Pick<HostStats, "snapshotBytesSent">;
     readonly finished: (group: Group, to: ReplicaId, ok: boolean) => void;
   }) {
     this.#engine = parts.engine;
@@ -62,7 +70,8 @@ export class SnapshotSender {
     this.#limits = parts.limits;
     this.#boot = parts.boot;
     this.#finished = parts.finished;
-    this.#budget = parts.limits.snapshotBytesPerS;
+    this.#stats = parts.stats;
+    this.#budget = burstOf(parts.limits.snapshotBytesPerS);
   }
 
   get active(): number {
@@ -129,7 +138,7 @@ export class SnapshotSender {
   /** Refills the rate and gives up on what stalled. */
   tick(elapsedMs: number): void {
     const perS = this.#limits.snapshotBytesPerS;
-    this.#budget = Math.min(perS, this.#budget + (perS * elapsedMs) / 1000);
+    this.#budget = Math.min(burstOf(perS), this.#budget + (perS * elapsedMs) / 1000);
     const nowMs = this.#clock.nowMs();
     for (const sending of [...this.#sending.values()]) {
       // With nothing under way it is our own rate that it waits for.
@@ -170,7 +179,7 @@ export class SnapshotSender {
       sending.sequence += 1;
       sending.ended = block === undefined;
       this.#budget -= bytes.length;
-      this.bytesSent += bytes.length;
+      this.#stats.snapshotBytesSent += bytes.length;
       if (this.#transport.send(addressOf(sending.node), "bulk", bytes) !== "queued") {
         this.#drop(sending);
         this.#finished(sending.group, sending.to, false);

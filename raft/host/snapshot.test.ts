@@ -161,6 +161,7 @@ describe("the receiver of a stream", () => {
         engine,
         transport: { send } as unknown as Transport,
         logger: silentLogger,
+        stats: { snapshotBytesReceived: 0 },
         onWriteError: (error) => {
           throw error;
         },
@@ -283,6 +284,8 @@ describe("the receiver of a stream", () => {
 });
 
 describe("the sender of a stream", () => {
+  const meta = { index: 25, term: 6, conf };
+
   function sent(role: "leader" | "follower", term: number): BulkMessage[] {
     const engine = openMemory(new MemoryDisk());
     const bodies: BulkMessage[] = [];
@@ -297,6 +300,7 @@ describe("the sender of a stream", () => {
       logger: silentLogger,
       limits: defaultLimits,
       boot: "b",
+      stats: { snapshotBytesSent: 0 },
       finished: () => {},
     });
     const group = {
@@ -304,7 +308,7 @@ describe("the sender of a stream", () => {
       replica: 1,
       core: { role, term: 6 },
       machine: { snapshotRanges: () => [] },
-      log: { snapshot: () => ({ index: 25, term: 6, conf }) },
+      log: { snapshot: () => meta },
       snapshotsOut: new Map<number, number>(),
     } as unknown as Group;
     // What the core wrote down before entries 21 to 25 were applied.
@@ -320,6 +324,50 @@ describe("the sender of a stream", () => {
 
   it("says in its first chunk what the snapshot takes (R5)", () => {
     expect(sent("leader", 6)).toMatchObject([{ ranges: [] }]);
+  });
+
+  it("keeps to its rate over any second, after a rest too", () => {
+    const perS = 1_000_000;
+    const engine = openMemory(new MemoryDisk());
+    const batch = engine.batch();
+    for (let i = 0; i < 500; i++)
+      batch.put("data", Buffer.from(`${i}`.padStart(4, "0")), Buffer.alloc(10_000));
+    engine.write(batch, { sync: false }, () => {});
+    const stats = { snapshotBytesSent: 0 };
+    const unacknowledged: { id: string; sequence: number }[] = [];
+    const send: Transport["send"] = (_to, _channel, body) => {
+      const message = decodeBulk(body);
+      if (message.kind === "chunk") unacknowledged.push(message);
+      return "queued";
+    };
+    const sender = new SnapshotSender({
+      engine,
+      transport: { send } as unknown as Transport,
+      clock: new VirtualClock(),
+      logger: silentLogger,
+      limits: { ...defaultLimits, snapshotBytesPerS: perS, snapshotChunkBytes: 20_000 },
+      boot: "b",
+      stats,
+      finished: () => {},
+    });
+    const group = {
+      group: 1,
+      replica: 1,
+      core: { role: "leader", term: 6 },
+      machine: { snapshotRanges: () => [{ family: "data", start: new Uint8Array(0) }] },
+      log: { snapshot: () => meta },
+      snapshotsOut: new Map<number, number>(),
+    } as unknown as Group;
+    // Nothing to send for long: that is no credit.
+    for (let i = 0; i < 100; i++) sender.tick(50);
+    sender.begin(group, 2, { kind: "snapshot", from: 1, to: 2, term: 6, snapshot: meta });
+    for (let ms = 0; ms < 1000; ms += 50) {
+      sender.tick(50);
+      for (const { id, sequence } of unacknowledged.splice(0))
+        sender.onMessage({ kind: "ack", id, sequence });
+    }
+    expect(stats.snapshotBytesSent).toBeGreaterThan(0.9 * perS);
+    expect(stats.snapshotBytesSent).toBeLessThan(1.3 * perS);
   });
 
   it("sends nothing that another leadership asked for", () => {
