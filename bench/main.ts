@@ -6,11 +6,13 @@ import { CommanderError } from "commander";
 import { seededRandom } from "#runtime";
 import { describeEnvironment, type Environment, versionOf } from "./machine.ts";
 import { shardsReport, throughputReport } from "./report.ts";
-import type { Child } from "./servers/child.ts";
+import { measureReshape } from "./reshape/measure.ts";
+import { reshapeReport } from "./reshape/report.ts";
 import { etcdVersion, startEtcd } from "./servers/etcd.ts";
 import { startKvorum } from "./servers/kvorum.ts";
-import type { Served } from "./servers/served.ts";
+import type { Served, Stoppable } from "./servers/served.ts";
 import {
+  isCompleteReshape,
   isCompleteShards,
   isCompleteThroughput,
   parseSettings,
@@ -25,21 +27,21 @@ const root = findRoot(dirname(fileURLToPath(import.meta.url)));
 const documentPath = join(root, "docs/benchmarks.md");
 
 /** Everything that runs, for whatever end the run takes. */
-let running: readonly Child[] = [];
+let running: readonly Stoppable[] = [];
 
 /** With the seconds since the start. */
 function say(line: string): void {
   process.stdout.write(`${String(Math.round(performance.now() / 1000)).padStart(4)} s  ${line}\n`);
 }
 
-function keep(child: Child): void {
-  running = [...running, child];
+function keep(server: Stoppable): void {
+  running = [...running, server];
 }
 
 async function stopAll(): Promise<void> {
-  const children = running;
-  await Promise.all(children.map((child) => child.stop()));
-  running = running.filter((child) => !children.includes(child));
+  const servers = running;
+  await Promise.all(servers.map((server) => server.stop()));
+  running = running.filter((server) => !servers.includes(server));
 }
 
 async function run(settings: Settings): Promise<void> {
@@ -55,9 +57,10 @@ async function run(settings: Settings): Promise<void> {
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, onSignal);
   try {
     const environment = describeEnvironment(root, directory, settings.seed);
-    if (settings.only.some((part) => part !== "shards"))
+    if (settings.only.some((part) => workloads.some((workload) => workload === part)))
       await runThroughput(settings, directory, environment);
     if (settings.only.includes("shards")) await runShards(settings, directory, environment);
+    if (settings.only.includes("reshape")) await runReshape(settings, directory, environment);
   } finally {
     await stopAll();
   }
@@ -103,6 +106,29 @@ async function runShards(settings: Settings, directory: string, environment: Env
   }
   const report = shardsReport({ environment, version, idleSeconds: settings.idleSeconds, results });
   publish("shards", report, settings.docs && isCompleteShards(settings));
+}
+
+async function runReshape(settings: Settings, directory: string, environment: Environment): Promise<void> {
+  const mebibyte = 2 ** 20;
+  const limitBytesPerS = settings.reshapeLimitMib * mebibyte;
+  const valueBytes = settings.reshapeValueKib * 1024;
+  const { reshapeShards: shards, reshapeQuietSeconds: quietSeconds, seed } = settings;
+  const result = await measureReshape({
+    root,
+    directory,
+    seed,
+    bytes: settings.reshapeMib * mebibyte,
+    valueBytes,
+    shards,
+    limitBytesPerS,
+    quietMs: quietSeconds * 1000,
+    say,
+    keep,
+    stopAll,
+  });
+  const version = versionOf(root);
+  const run = { environment, version, result, shards, valueBytes, limitBytesPerS, quietSeconds };
+  publish("reshape", reshapeReport(run), settings.docs && isCompleteReshape(settings));
 }
 
 function publish(section: string, report: string, write: boolean): void {

@@ -11,6 +11,8 @@ export interface MixedOptions {
   readonly timeoutMs: number;
   /** First part of all its keys. */
   readonly prefix: string;
+  /** Told of every request that is over. */
+  readonly onRequest?: (kind: "read" | "write", us: number, fine: boolean) => void;
 }
 
 export interface MixedCount {
@@ -82,9 +84,10 @@ export class MixedLoad {
     for (let part = 0; !this.#stopping; part++) {
       const key = `${prefix}/${client}/${part}`;
       for (let number = 1; number <= writesPerKey && !this.#stopping; number++) {
-        const outcome = this.#note(key, number, await writer.call("PUT", pathOf(key), String(number)));
+        const reply = await this.#timed("write", () => writer.call("PUT", pathOf(key), String(number)));
+        const outcome = this.#note(key, number, reply);
         await delay(restMs);
-        this.#check(key, await reader.call("GET", pathOf(key)));
+        this.#check(key, await this.#timed("read", () => reader.call("GET", pathOf(key))));
         await delay(restMs);
         // It might still be applied, over what this client writes next: nothing else is said of this key.
         if (outcome === "unknown") break;
@@ -92,6 +95,14 @@ export class MixedLoad {
     }
     writer.close();
     reader.close();
+  }
+
+  async #timed(kind: "read" | "write", call: () => Promise<Reply>): Promise<Reply> {
+    const startMs = performance.now();
+    const reply = await call();
+    const fine = kind === "write" ? outcomeOf(reply) === "acknowledged" : numberIn(reply) !== undefined;
+    this.#options.onRequest?.(kind, (performance.now() - startMs) * 1000, fine);
+    return reply;
   }
 
   #note(key: string, number: number, reply: Reply): "acknowledged" | "not_applied" | "unknown" {

@@ -171,7 +171,8 @@ export function shardsTable(results: readonly ShardsResult[]): string {
   );
 }
 
-function describeEnvironment(environment: Environment): readonly string[] {
+/** What every result says of itself. */
+export function describeEnvironment(environment: Environment): readonly string[] {
   const { date, machine, node, commit, seed, syncUs, loadAverage } = environment;
   return [
     `- ${date.slice(0, 16).replace("T", " ")} UTC, commit ${commit}, seed ${seed}`,

@@ -1,18 +1,23 @@
 import { describe, expect, it, vi } from "vitest";
-import { isCompleteShards, isCompleteThroughput, parseSettings } from "./settings.ts";
+import { isCompleteReshape, isCompleteShards, isCompleteThroughput, parseSettings } from "./settings.ts";
 
 describe("the command line", () => {
   it("has what the documents report as its default", () => {
     const settings = parseSettings([]);
     expect(settings).toMatchObject({
-      only: ["put", "get", "stale", "shards"],
+      only: ["put", "get", "stale", "shards", "reshape"],
       systems: ["kvorum", "etcd"],
       repetitions: 5,
       connections: [64, 256],
       valueBytes: 128,
       docs: true,
     });
-    expect([isCompleteThroughput(settings), isCompleteShards(settings)]).toEqual([true, true]);
+    const complete = [
+      isCompleteThroughput(settings),
+      isCompleteShards(settings),
+      isCompleteReshape(settings),
+    ];
+    expect(complete).toEqual([true, true, true]);
   });
 
   it("takes lists and numbers, and keeps an order of its own", () => {
@@ -28,6 +33,7 @@ describe("the command line", () => {
   it("a part of a section is not the section", () => {
     expect(isCompleteThroughput(parseSettings(["--only", "put"]))).toBe(false);
     expect(isCompleteThroughput(parseSettings(["--connections", "64"]))).toBe(false);
+    expect(isCompleteReshape(parseSettings(["--reshape-mib", "64"]))).toBe(false);
     expect(isCompleteShards(parseSettings(["--shard-counts", "16"]))).toBe(false);
   });
 

@@ -2,7 +2,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import { keysMax, type System, type Workload } from "./load/requests.ts";
 
-export type Part = Workload | "shards";
+export type Part = Workload | "shards" | "reshape";
 
 export interface Settings {
   readonly only: readonly Part[];
@@ -18,6 +18,11 @@ export interface Settings {
   readonly kills: number;
   readonly idleSeconds: number;
   readonly loadProcesses: number;
+  readonly reshapeMib: number;
+  readonly reshapeShards: number;
+  readonly reshapeLimitMib: number;
+  readonly reshapeValueKib: number;
+  readonly reshapeQuietSeconds: number;
   readonly seed: number;
   /** Where the servers' data goes for the time of the run. */
   readonly data: string;
@@ -26,7 +31,7 @@ export interface Settings {
 }
 
 export const workloads: readonly Workload[] = ["put", "get", "stale"];
-const parts: readonly Part[] = [...workloads, "shards"];
+const parts: readonly Part[] = [...workloads, "shards", "reshape"];
 const systems: readonly System[] = ["kvorum", "etcd"];
 
 /** @throws CommanderError for what it does not know, after it has said so; and for --help */
@@ -46,6 +51,11 @@ export function parseSettings(argv: readonly string[]): Settings {
     .option("--kills <N>", "of part shards, for each cluster", count, 5)
     .option("--idle-seconds <N>", "of part shards", positive, 20)
     .option("--load-processes <N>", "that make the load", count, 1)
+    .option("--reshape-mib <N>", "of data that part reshape moves", count, 1024)
+    .option("--reshape-shards <N>", "that hold it", count, 64)
+    .option("--reshape-limit-mib <N>", "move_bytes_per_s meanwhile", count, 16)
+    .option("--reshape-value-kib <N>", "size of its values", count, 16)
+    .option("--reshape-quiet-seconds <N>", "without work before each work", positive, 5)
     .option("--seed <N>", "of keys, values and ports", count, 1)
     .option(
       "--data <DIR>",
@@ -66,6 +76,10 @@ export function isCompleteThroughput({ only, connections }: Settings): boolean {
 
 export function isCompleteShards({ only, shardCounts }: Settings): boolean {
   return only.includes("shards") && [16, 1000].every((count) => shardCounts.includes(count));
+}
+
+export function isCompleteReshape({ only, reshapeMib, reshapeShards }: Settings): boolean {
+  return only.includes("reshape") && reshapeMib >= 1024 && reshapeShards >= 64;
 }
 
 function positive(text: string): number {

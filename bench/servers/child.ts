@@ -93,6 +93,13 @@ export class Child {
     clearTimeout(timer);
   }
 
+  /** Without a chance to end in order. */
+  async kill(): Promise<void> {
+    if (this.#end !== undefined) return;
+    this.#child.kill("SIGKILL");
+    await this.#gone;
+  }
+
   #tell(): void {
     for (const listener of this.#listeners) listener();
   }

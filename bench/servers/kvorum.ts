@@ -84,27 +84,52 @@ export interface NodeRow {
   readonly leaders: number;
 }
 
+/** An answer of the admin API. */
+export interface Told {
+  readonly status: number;
+  readonly body: string;
+}
+
 export interface ShardRow {
   readonly id: number;
   readonly leader?: string | null;
   readonly health: string;
 }
 
+/** The cluster that is asked, whose hosts may come and go. */
+export type Asked = Pick<Kvorum, "hosts" | "demandAlive">;
+
 /** Kvorum's admin API, asked through whichever node answers. */
 export class Admin {
-  readonly #kvorum: Kvorum;
+  readonly #kvorum: Asked;
   #next = 0;
 
-  constructor(kvorum: Kvorum) {
+  constructor(kvorum: Asked) {
     this.#kvorum = kvorum;
   }
 
-  nodes(): Promise<readonly NodeRow[]> {
-    return this.#list<NodeRow>("/v1/admin/nodes");
+  nodes<Row extends NodeRow = NodeRow>(): Promise<readonly Row[]> {
+    return this.#list<Row>("/v1/admin/nodes");
   }
 
-  shards(): Promise<readonly ShardRow[]> {
-    return this.#list<ShardRow>("/v1/admin/shards");
+  shards<Row extends ShardRow = ShardRow>(): Promise<readonly Row[]> {
+    return this.#list<Row>("/v1/admin/shards");
+  }
+
+  /** @throws Error when no node answers with success */
+  async get<T>(path: string): Promise<T> {
+    return (await this.#get(path)) as T;
+  }
+
+  /** One attempt at one node, which takes turns. */
+  async send(method: "POST" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<Told> {
+    const { hosts } = this.#kvorum;
+    const host = hosts[this.#next++ % hosts.length];
+    if (host === undefined) throw new Error("the cluster has no hosts");
+    const json = { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    const init = { method, signal: AbortSignal.timeout(10_000), ...(body === undefined ? {} : json) };
+    const answer = await fetch(`${urlOf(host)}${path}`, init);
+    return { status: answer.status, body: await answer.text() };
   }
 
   /** The shard that a key belongs to, from the header of a read, which is far cheaper than asking placement. */

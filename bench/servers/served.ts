@@ -1,8 +1,12 @@
 import type { HostPort, System } from "../load/requests.ts";
-import type { Child } from "./child.ts";
+
+/** Something that runs until it is stopped. */
+export interface Stoppable {
+  stop(): Promise<void>;
+}
 
 /** Told of every process right when it is started, so that an interrupted start leaves none behind. */
-export type Keep = (child: Child) => void;
+export type Keep = (server: Stoppable) => void;
 
 /** A cluster of three that runs. */
 export interface Served {
