@@ -125,7 +125,7 @@ export class Host implements GroupHost {
     this.#replicas.openStored();
     if (this.#shared.stopped) return;
     this.#inbox.open();
-    transport.onBurstEnd(() => this.#turns.run());
+    transport.onBurstEnd(() => this.#turns.schedule());
     this.#armTick();
     this.#turns.schedule();
   }

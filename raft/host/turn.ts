@@ -45,18 +45,20 @@ export class TurnLoop {
     this.#parts = parts;
   }
 
-  /** A turn comes after the next poll. */
+  /**
+   * A turn comes after the next poll, at the end of a burst too: what other sockets hold by then shares it.
+   * Its price (a sync, a packet to each peer) is paid by the turn, not by the message.
+   */
   schedule(): void {
     if (this.#scheduled || this.#working || this.#shared.stopped) return;
     this.#scheduled = true;
     this.#shared.options.clock.soon(() => {
       this.#scheduled = false;
-      this.run();
+      this.#run();
     });
   }
 
-  /** Turns now, unless one is under way. */
-  run(): void {
+  #run(): void {
     if (this.#working || this.#shared.stopped) return;
     this.#working = true;
     this.#shared.guarded(() => this.#begin());
