@@ -2,6 +2,7 @@
  * One shard's state machine and the node's service in front of it: see README.md.
  * @module
  */
+export { decodeEntry, encodeEntry, type ShardEntry } from "./entry.ts";
 export { type FloorResult, type Leadership, ShardStateMachine } from "./machine.ts";
 export type { MergeOutcome } from "./merge.ts";
 export { ShardService, type ShardServiceOptions } from "./service.ts";

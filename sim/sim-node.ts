@@ -12,9 +12,10 @@ import { NodeClock } from "./node-clock.ts";
 import { submitTo } from "./router-port.ts";
 import { SimLogger } from "./sim-logger.ts";
 import { tracedWire } from "./traced-wire.ts";
+import { StampedMachine } from "./watch/stamped-machine.ts";
 import { watchedCore } from "./watch/watched-core.ts";
 import { WatchedEngine } from "./watch/watched-engine.ts";
-import { hashOfRows, WatchedMachine } from "./watch/watched-machine.ts";
+import { hashOfRows } from "./watch/watched-machine.ts";
 import type { Port } from "./workload.ts";
 import { clusterName, type World } from "./world.ts";
 
@@ -209,7 +210,7 @@ export class SimNode implements Port {
       wrapMachine: (machine, group) => {
         boot.machines.set(group, machine);
         const bent = mutant?.machine?.(machine, group, place) ?? machine;
-        return new WatchedMachine(bent, group, this.name, monitor);
+        return new StampedMachine(bent, group, this.name, monitor, () => boot.clock.wallMicros());
       },
     };
   }

@@ -6,7 +6,9 @@ import { Durability } from "./durability.ts";
 import { IndexOrder } from "./index-order.ts";
 import { checkRevisionOrder } from "./linearizable-history.ts";
 import { LogMatching } from "./log-matching.ts";
+import { checkConfChange } from "./membership.ts";
 import { OneLeaderPerTerm } from "./one-leader-per-term.ts";
+import { checkStamp } from "./own-stamps.ts";
 
 const entry = (index: number, term: number, text: string) => ({
   index,
@@ -49,6 +51,22 @@ describe("every check has a canary that it must see", () => {
     check.saw(1, { term: 1, applied: 1, commit: 2, lastIndex: 3 });
     expect(() => check.saw(1, { term: 1, applied: 3, commit: 2, lastIndex: 3 })).toThrow("index order");
     expect(() => check.saw(1, { term: 1, applied: 1, commit: 1, lastIndex: 3 })).toThrow("went from");
+  });
+
+  it("membership changes in steps that it can bear, to odd sizes, with voters that have something (R10)", () => {
+    const all = (): boolean => true;
+    const joint = { ...conf, voters: [1, 2, 4], outgoing: [1, 2, 3] };
+    const after = { ...conf, voters: [1, 2, 4] };
+    checkConfChange(1, conf, joint, all);
+    checkConfChange(1, joint, after, all);
+    expect(() => checkConfChange(1, conf, after, all)).toThrow("two changes in one step");
+    expect(() => checkConfChange(1, conf, { ...conf, voters: [1, 2] }, all)).toThrow("even number");
+    expect(() => checkConfChange(1, conf, joint, (id) => id !== 4)).toThrow("replica 4 has nothing yet");
+  });
+
+  it("stamps are of the leader's own clock (R25)", () => {
+    checkStamp(1, "n1", 5, 5);
+    expect(() => checkStamp(1, "n1", 2_000_005, 5)).toThrow("2000 ms off its own clock");
   });
 
   it("durable before acknowledged, voted and committed (R2)", () => {

@@ -122,6 +122,12 @@ export class Durability {
     }
   }
 
+  /** Whether anything of the group was ever durable there: entries, a snapshot, a first state. */
+  hasState(group: GroupId, replica: ReplicaId): boolean {
+    const { terms, truncated } = this.#log(group, replica);
+    return truncated > 0 || terms.size > 0;
+  }
+
   #holds(group: GroupId, replica: ReplicaId, index: number, term: number | undefined): boolean {
     // Nobody opened it: only made-up messages could speak for it, and those have other tests.
     if (this.#disks.get(group)?.has(replica) !== true) return true;

@@ -134,3 +134,64 @@ export const withMoves: (plan: Plan) => Plan = (plan) => {
   const network = { ...plan.network, delayMsMax: Math.max(3, plan.network.delayMsMax) };
   return { ...plan, nodes, replicas: 3, network, faults: [...plan.faults, ...faults] };
 };
+
+/** Shards that split again and again, and few enough at first for that. */
+export const withSplits: (plan: Plan) => Plan = (plan) => {
+  const faults = Array.from({ length: 12 }, (_, i) => ({
+    kind: "split" as const,
+    atMs: 200 + i * Math.floor(plan.faultMs / 14),
+    forMs: 1,
+    shard: i,
+    ways: 2,
+  }));
+  return { ...plan, shards: Math.min(2, plan.shards), keys: 24, faults: [...plan.faults, ...faults] };
+};
+
+/** Routers that hear late of what has changed, and have much to ask. */
+export const withStaleRouters: (plan: Plan) => Plan = (plan) => ({
+  ...plan,
+  statelessRouters: 2,
+  clients: 8,
+  thinkMsMax: Math.min(5, plan.thinkMsMax),
+  network: { ...plan.network, delayMsMax: Math.max(10, plan.network.delayMsMax) },
+});
+
+/** Wall clocks far from true, now and then, and leaders that change. */
+export const withClockJumps: (plan: Plan) => Plan = (plan) =>
+  withSplitViews(
+    withFaults((i, atMs, { nodes }) => ({
+      kind: "clockJump",
+      atMs,
+      forMs: 400,
+      target: { node: i % nodes },
+      micros: 1_500_000,
+    }))(plan),
+  );
+
+/**
+ * One node hears the leader and another that does not, and starts again and again: what it knew of the lease it
+ * has forgotten, and the other asks for its vote.
+ */
+export const withBriefCrashes: (plan: Plan) => Plan = (plan) => {
+  const times = timesOf(1);
+  const spanMs = Math.floor(plan.faultMs / 6);
+  const faults = Array.from({ length: 6 }, (_, i): Fault[] => {
+    const atMs = 100 + i * spanMs;
+    const bridge = (i + 1) % 3;
+    const crashes = Array.from({ length: 4 }, (__, j): Fault => {
+      const crashMs = atMs + Math.floor(((j + 1) * spanMs) / 6);
+      return { kind: "crash", atMs: crashMs, forMs: 2, target: { node: bridge } };
+    });
+    const cut: Fault = {
+      kind: "partition",
+      atMs,
+      forMs: spanMs - 100,
+      side: [i % 3],
+      bothWays: true,
+      bridge,
+    };
+    return [cut, ...crashes];
+  });
+  const timing = { ...plan.timing, ...times, leaseMs: 500 };
+  return { ...plan, nodes: 3, replicas: 3, timing, faults: faults.flat().sort((a, b) => a.atMs - b.atMs) };
+};

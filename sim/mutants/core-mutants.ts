@@ -16,6 +16,7 @@ import {
   manyLeaderReads,
   manyReads,
   slowSyncs,
+  withBriefCrashes,
   withLeadersPaused,
   withMoves,
   withOldLeaders,
@@ -194,7 +195,7 @@ export const coreMutants: readonly Mutant[] = [
       }),
   },
   {
-    name: "removed-replica-kept",
+    name: "removed-replica-still-votes",
     about: "R10: a membership change adds the new replica and leaves the old one a voter",
     plan: withMoves,
     core: (Base) =>
@@ -260,6 +261,17 @@ export const coreMutants: readonly Mutant[] = [
       hearing(Base, (message) =>
         message.kind === "vote" || message.kind === "preVote" ? { ...message, transfer: true } : message,
       ),
+  },
+  {
+    name: "vote-right-after-a-start",
+    about: "R17: a node that starts again votes before the lease of a leader that it has forgotten is over",
+    plan: withBriefCrashes,
+    core: (Base) =>
+      class extends Base {
+        constructor(config: CoreConfig) {
+          super({ ...config, noVoteBeforeMs: 0 });
+        }
+      },
   },
   {
     name: "lease-held-through-a-pause",

@@ -1,58 +1,11 @@
 import { decodeShardCommand, encodeCommand, type KvCommand, metaTags, placementGroup } from "#proto";
-import type { ConfChange, ConfState, Entry } from "#raft/core";
-import type { Absorb, Birth, GroupView, StateMachine } from "#raft/host";
+import type { Entry } from "#raft/core";
+import type { Absorb, StateMachine } from "#raft/host";
+import { decodeEntry, encodeEntry } from "#shard";
 import type { OverlayBatch, Range } from "#storage";
-import { withPowerLosses, withRetries, withSnapshots } from "./bent-plans.ts";
+import { withClockJumps, withPowerLosses, withRetries, withSnapshots } from "./bent-plans.ts";
+import { MachineWrapper } from "./machine-wrapper.ts";
 import type { Mutant } from "./mutant.ts";
-
-/** Hands everything on; bugs override what they spoil. */
-class MachineWrapper implements StateMachine {
-  protected readonly inner: StateMachine;
-
-  constructor(inner: StateMachine) {
-    this.inner = inner;
-  }
-
-  encodeEntry(commands: readonly Uint8Array[]): Uint8Array {
-    return this.inner.encodeEntry(commands);
-  }
-
-  apply(entry: Entry, tx: OverlayBatch, absorb: Absorb): readonly unknown[] {
-    return this.inner.apply(entry, tx, absorb);
-  }
-
-  absorbed(): readonly number[] {
-    return this.inner.absorbed?.() ?? [];
-  }
-
-  takeBirths(): readonly Birth[] {
-    return this.inner.takeBirths?.() ?? [];
-  }
-
-  applyConfChange(entry: Entry, change: ConfChange, conf: ConfState, tx: OverlayBatch): boolean {
-    return this.inner.applyConfChange(entry, change, conf, tx);
-  }
-
-  snapshotRanges(): readonly Range[] {
-    return this.inner.snapshotRanges();
-  }
-
-  load(): void {
-    this.inner.load();
-  }
-
-  nodeOf(replica: number): number | undefined {
-    return this.inner.nodeOf(replica);
-  }
-
-  leadershipChanged(view: GroupView): void {
-    this.inner.leadershipChanged(view);
-  }
-
-  closed(): void {
-    this.inner.closed();
-  }
-}
 
 class LeavesDedupBehind extends MachineWrapper {
   override snapshotRanges(): readonly Range[] {
@@ -81,6 +34,21 @@ class Recodes extends MachineWrapper {
   }
 }
 
+/** Its clock is the highest that any entry came with. */
+class MergesStamps extends MachineWrapper {
+  #highestMicros = 0;
+
+  override apply(entry: Entry, tx: OverlayBatch, absorb: Absorb): readonly unknown[] {
+    this.#highestMicros = Math.max(this.#highestMicros, decodeEntry(entry.data).stampMicros);
+    return super.apply(entry, tx, absorb);
+  }
+
+  override encodeEntry(commands: readonly Uint8Array[]): Uint8Array {
+    const { stampMicros, commands: encoded } = decodeEntry(super.encodeEntry(commands));
+    return encodeEntry({ stampMicros: Math.max(stampMicros, this.#highestMicros + 1), commands: encoded });
+  }
+}
+
 export const stateMutants: readonly Mutant[] = [
   {
     name: "dedup-not-in-the-snapshot",
@@ -99,5 +67,11 @@ export const stateMutants: readonly Mutant[] = [
         attempt: { ...command.attempt, session: random.hex(8) },
       }));
     },
+  },
+  {
+    name: "stamp-merged-from-a-far-clock",
+    about: "R25: a leader's stamps go on from the highest that came from others, not from its own clock",
+    plan: withClockJumps,
+    machine: (machine, group) => (group === placementGroup ? machine : new MergesStamps(machine)),
   },
 ];

@@ -1,6 +1,7 @@
 import type { GroupId } from "#proto";
-import type { Core, CoreConfig, Input, Message, Ready, StepResult } from "#raft/core";
+import type { ConfChange, ConfState, Core, CoreConfig, Input, Message, Ready, StepResult } from "#raft/core";
 import { IndexOrder } from "../checks/index-order.ts";
+import { checkConfChange } from "../checks/membership.ts";
 import type { Monitor } from "./monitor.ts";
 
 export type CoreClass = new (config: CoreConfig) => Core;
@@ -26,6 +27,13 @@ export function watchedCore(Base: CoreClass, group: GroupId, disk: string, monit
       const ready = super.takeReady();
       this.#watch.took(ready);
       return ready;
+    }
+
+    override applyConfChange(change: ConfChange): ConfState {
+      const before = this.conf;
+      const after = super.applyConfChange(change);
+      this.#watch.changed(before, after);
+      return after;
     }
 
     override advance(ready: Ready): void {
@@ -105,6 +113,13 @@ class CoreWatch {
     if (role !== "leader") return;
     if (this.#ledTerm !== term) this.#elected(term);
     else if (moved) monitor.see(() => monitor.durability.commitMoved(this.#group, commit, term, conf));
+  }
+
+  changed(before: ConfState, after: ConfState): void {
+    if (this.#core.role !== "leader") return;
+    const group = this.#group;
+    const { durability } = this.#monitor;
+    this.#monitor.see(() => checkConfChange(group, before, after, (id) => durability.hasState(group, id)));
   }
 
   #elected(term: number): void {

@@ -9,6 +9,9 @@ const quick = [
   "old-term-committed-by-counting",
   "vote-for-a-shorter-log",
   "dedup-not-in-the-snapshot",
+  "vote-right-after-a-start",
+  "child-created-twice",
+  "epoch-check-skipped",
 ];
 
 describe("deliberate bugs are caught", () => {
