@@ -18,10 +18,15 @@ export function beginOperation(
   const { state } = tables;
   if (c.group !== 0 && !state.shards.has(c.group)) return refused(`there is no shard ${c.group}`);
   const running = operationOf(state, c.group);
-  if (running !== undefined) return refused(`operation ${running.id} is at work on the same group`);
+  const givesWay = running?.background === true && c.background !== true;
+  if (running !== undefined && !givesWay) {
+    return refused(`operation ${running.id} is at work on the same group`);
+  }
   const id = state.counters.operation;
   const wrong = taskBegun(tables, c, id);
   if (wrong !== undefined) return refused(wrong);
+  const why = "what was asked for goes first";
+  const ended = running === undefined ? [] : finish(tables, running, "cancelled", why, stampMicros).events;
   const steps = giveIds(tables, c.group, c.steps);
   tables.putCounters({ ...state.counters, operation: id + 1 });
   tables.putOperation({
@@ -32,13 +37,14 @@ export function beginOperation(
     steps,
     ...(c.move === undefined ? {} : { move: c.move }),
     ...(c.job === undefined ? {} : { job: c.job }),
+    ...(c.background === true ? { background: true } : {}),
     at: 0,
     stepStartedMicros: stampMicros,
     state: "running",
     startedMicros: stampMicros,
   });
   tables.noteDecision(c.group, { atMicros: stampMicros, kind: c.kind, reason: c.reason });
-  return done(id, operationEvent(c.kind, c.group, c.reason, stampMicros));
+  return done(id, ...ended, operationEvent(c.kind, c.group, c.reason, stampMicros));
 }
 
 function operationEvent(kind: string, shard: GroupId, reason: string, atMicros: number): NewEvent {

@@ -211,6 +211,16 @@ describe("operations", () => {
     expect(r.machine.state.counters.replica).toBe(3);
   });
 
+  it("what runs in the background gives way to what is asked for, and to nothing else", () => {
+    const r = threeNodes();
+    expect(r.one({ ...begin, background: true })).toMatchObject({ ok: true });
+    expect(r.one({ ...begin, background: true })).toMatchObject({ ok: false });
+    expect(r.one(begin)).toMatchObject({ ok: true });
+    const states = [...r.machine.state.operations.values()].map(({ state }) => state);
+    expect(states).toEqual(["cancelled", "running"]);
+    expect(r.one(begin)).toMatchObject({ ok: false });
+  });
+
   it("one at a time for a group; steps advance one by one; the last ends it", () => {
     const r = threeNodes();
     r.one(begin);
@@ -391,13 +401,14 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   fc.constant<Command>({ name: "shards.born", ids: [1, 2] }),
   fc.integer({ min: 1, max: 3 }).map((id): Command => ({ name: "shards.retire", ids: [id], reason: "r" })),
   fc.constantFrom(1, 3, 5).map((n): Command => ({ name: "config.set", changes: { replicas: n } })),
-  fc.integer({ min: 0, max: 3 }).map(
-    (group): Command => ({
+  fc.tuple(fc.integer({ min: 0, max: 3 }), fc.constantFrom({}, { background: true } as const)).map(
+    ([group, whose]): Command => ({
       name: "operation.begin",
       kind: "transfer_leader",
       group,
       reason: "r",
       steps: [{ kind: "transfer", to: 1 }],
+      ...whose,
     }),
   ),
   fc.integer({ min: 1, max: 3 }).map((id): Command => ({ name: "operation.advance", id, at: 1 })),
@@ -411,7 +422,6 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   ),
   fc.integer({ min: 1, max: 4 }).map((id): Command => ({ name: "job.end", id, state: "done", detail: "" })),
   fc.constant<Command>({ name: "node.delete", id: 2, force: true, reason: "r" }),
-  fc.constantFrom(1, 5).map((replicas): Command => ({ name: "config.set", changes: { replicas } })),
   fc
     .constantFrom({}, { shard: 2 })
     .map((about): Command => ({ name: "logs.compacted", count: 3, reason: "r", ...about })),

@@ -101,6 +101,7 @@ export type Command =
       readonly move?: MoveInfo;
       readonly job?: number;
       readonly task?: number;
+      readonly background?: true;
     }
   /** Where to split, as the leader suggested: apply gives the children's ids. */
   | {
@@ -221,7 +222,8 @@ function commandFields(c: Command): unknown[] {
       return [c.name, c.changes];
     case "operation.begin": {
       const steps = c.steps.map(stepFields);
-      return [c.name, c.kind, c.group, c.reason, steps, moveFields(c.move), c.job ?? null, c.task ?? null];
+      const whose = [c.job ?? null, c.task ?? null, c.background ?? false];
+      return [c.name, c.kind, c.group, c.reason, steps, moveFields(c.move), ...whose];
     }
     case "operation.split":
       return [c.name, c.id, c.boundaries];
@@ -370,10 +372,12 @@ function readBegin(f: FieldReader): Command {
   const move = f.optional((r) => readMove(r.any()));
   const job = f.optional((r) => r.integer(1));
   const task = f.optional((r) => r.integer());
+  const background = f.optional((r) => r.boolean()) ?? false;
   return {
     ...head,
     ...(move === undefined ? {} : { move }),
     ...(job === undefined ? {} : { job }),
     ...(task === undefined ? {} : { task }),
+    ...(background ? { background } : {}),
   };
 }

@@ -41,6 +41,7 @@ export function operationFields(row: OperationRow): unknown[] {
     row.detail ?? null,
     moveFields(row.move),
     row.job ?? null,
+    row.background ?? false,
   ];
 }
 
@@ -60,11 +61,13 @@ export function readOperation(f: FieldReader): OperationRow {
   const ending = readEnding(f);
   const move = f.optional((r) => readMove(r.any()));
   const job = f.optional((r) => r.integer(1));
+  const background = f.optional((r) => r.boolean()) ?? false;
   return {
     ...row,
     ...ending,
     ...(move === undefined ? {} : { move }),
     ...(job === undefined ? {} : { job }),
+    ...(background ? { background } : {}),
   };
 }
 

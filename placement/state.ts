@@ -139,6 +139,8 @@ export interface OperationRow {
   readonly move?: MoveInfo;
   /** The job it is a part of. */
   readonly job?: number;
+  /** Gives way to what somebody asks for; only where its end at any moment is a whole state. */
+  readonly background?: true;
   /** Index of the step under way. */
   readonly at: number;
   readonly stepStartedMicros: number;

@@ -150,6 +150,9 @@ const handlers: ReadonlyMap<string, Handler> = new Map(
       const since = parameters.whole("since", 0) ?? 0;
       const shard = parameters.whole("shard", 1);
       parameters.end();
+      if (shard !== undefined && shard >= model.state.counters.shard) {
+        throw new Refusal("not_found", `there never was a shard ${shard}`);
+      }
       const found = events.after(since).filter((event) => shard === undefined || event.shard === shard);
       return list(found.map((event) => eventView(model, event)));
     }),

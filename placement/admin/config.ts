@@ -12,6 +12,7 @@ export function setConfig(context: AdminContext, parameters: Parameters, answer:
   const wanted = changes as Readonly<Record<string, unknown>>;
   const settings = changeSettings(context.model.settings, wanted);
   if (typeof settings === "string") throw new Refusal("bad_parameter", settings);
+  if (Object.keys(wanted).length === 0) return answer({ kind: "ok", status: 200, body: settings });
   const command = { name: "config.set", changes: wanted } as const;
   carryOut(context, { command, status: 200, body: { ...settings }, isOperation: false }, answer);
 }

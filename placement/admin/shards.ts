@@ -11,9 +11,9 @@ import { type Parameters, Refusal } from "./parameters.ts";
 /** Shards of one split, at most. */
 const waysMax = 64;
 
-/** Only one operation at a time works on a shard. @throws Refusal */
+/** Only one operation at a time works on a shard; what evens out leaders gives way. @throws Refusal */
 function demandFree({ id, operation, birth }: GroupModel): void {
-  if (operation !== undefined) {
+  if (operation !== undefined && operation.background !== true) {
     throw new Refusal("conflict", `operation ${operation.id} is at work on shard ${id}: ${operation.reason}`);
   }
   if (birth !== undefined) throw new Refusal("conflict", `shard ${id} is being created`);

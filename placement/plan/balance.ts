@@ -37,7 +37,8 @@ export const balanceLeaders: Checker = (model) => {
     if (target === undefined) return [];
     const reason = `leaders are uneven: some node has ${most}, another ${fewest}; from ${nameOf(model, from)} to ${nameOf(model, to)}`;
     const steps = [{ kind: "transfer", to: target.replicaId } as const];
-    return [{ name: "operation.begin", kind: "transfer_leader", group, reason, steps }];
+    const background = true;
+    return [{ name: "operation.begin", kind: "transfer_leader", group, reason, steps, background }];
   });
 };
 

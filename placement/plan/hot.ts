@@ -86,10 +86,14 @@ function commandsOf(
 ): Command[] {
   const rates = `${nameOf(model, from)} serves ${Math.round(fromLoad)} requests/s, ${nameOf(model, to)} ${Math.round(toLoad)}`;
   const reason = `${rates}: shard ${hot.id} with ${Math.round(loadOf(hot))} goes over`;
-  const away = beginTransfer(hot, to, { reason });
+  const background = true;
+  const away = beginTransfer(hot, to, { reason, background });
   const back =
     cold === undefined
       ? undefined
-      : beginTransfer(cold, from, { reason: `${rates}: quiet shard ${cold.id} for busy shard ${hot.id}` });
+      : beginTransfer(cold, from, {
+          reason: `${rates}: quiet shard ${cold.id} for busy shard ${hot.id}`,
+          background,
+        });
   return [away, back].filter((command) => command !== undefined);
 }

@@ -45,7 +45,12 @@ export function beginMove(
 export function beginTransfer(
   group: GroupModel,
   to: NodeId,
-  parts: { readonly reason: string; readonly job?: number; readonly task?: number },
+  parts: {
+    readonly reason: string;
+    readonly job?: number;
+    readonly task?: number;
+    readonly background?: true;
+  },
 ): Command | undefined {
   const target = group.descriptor.replicas.find((r) => r.nodeId === to && r.role === "voter");
   if (target === undefined) return undefined;
