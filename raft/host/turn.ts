@@ -182,12 +182,14 @@ export class TurnLoop {
     for (const group of ready) this.#noteLeadership(group);
     this.#parts.replicas.carryOut(orders);
     this.#parts.compactions.settle();
-    shared.flushAnswers();
-    if (shared.stopped) return;
-    shared.outbox.flush();
-    shared.options.transport.flush();
     this.#working = false;
     if (shared.dirty.length > 0 || this.#parts.hasInputs()) this.schedule();
+    shared.flushAnswers();
+    // What leaves costs by the packet: a turn that comes at once takes acknowledgements and answers along
+    // with its appends.
+    if (shared.stopped || this.#scheduled) return;
+    shared.outbox.flush();
+    shared.options.transport.flush();
   }
 
   #advance(group: Group): void {
