@@ -102,7 +102,7 @@ export function planRun(seed: number, faultMs = 7000): Plan {
     clients: 2 + random.below(5),
     keys: pick(random, [1, 2, 3, 6, 12, 24]),
     valueBytesMax: pick(random, [16, 16, 200, 2000, 20_000]),
-    thinkMsMax: pick(random, [2, 20, 50, 100]),
+    thinkMsMax: pick(random, [5, 20, 50, 100]),
     callTimeoutMs: pick(random, [300, 1000, 2000, 5000]),
     mix: planMix(random.fork("mix")),
     timing,
