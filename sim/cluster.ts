@@ -33,6 +33,8 @@ export class SimCluster {
   /** Names whose machine lost its disk: their return must be refused. */
   readonly #wiped = new Set<string>();
   #replacements = 0;
+  /** All shards of the beginning have been seen. */
+  #isFormed = false;
   #stopping = false;
 
   constructor(world: World) {
@@ -152,11 +154,10 @@ export class SimCluster {
   /** Every process runs and says that it is ready, and every group has a leader. */
   get isReady(): boolean {
     if (!this.#everyone((process) => process.ready())) return false;
-    const { partition, shards } = this.world.plan;
-    // A range keyspace begins as one shard, whatever was asked for: it is split where the data is.
-    const expected = partition === "range" ? 1 : shards;
     const { groups } = this;
-    return groups.length > expected && groups.every((group) => this.leaderOf(group) !== undefined);
+    // Once they have been there, their number is the operators' affair.
+    this.#isFormed ||= groups.length > this.world.plan.shards;
+    return this.#isFormed && groups.every((group) => this.leaderOf(group) !== undefined);
   }
 
   #everyone(holds: (process: { ready(): boolean }) => boolean): boolean {
