@@ -179,6 +179,17 @@ describe("what is asked of placement", () => {
     expect(repeated.headers["idempotent-replay"]).toBe("true");
     const own = await send(made, { url });
     expect(own.headers["idempotent-replay"]).toBeUndefined();
+    made.onAdmin = ({ operation }) =>
+      operation === "operations.get"
+        ? { kind: "ok", status: 200, body: { id: "5", state: "done" } }
+        : { kind: "ok", status: 202, body: { operation: "5" }, replayed: true };
+    for (const [headers, want] of [
+      [{ "idempotency-key": "abc" }, "true"],
+      [{}, undefined],
+    ] as const) {
+      const waited = await send(made, { url: `${url}?wait=true`, headers });
+      expect([waited.statusCode, waited.headers["idempotent-replay"]]).toEqual([200, want]);
+    }
   });
 
   it("an Idempotency-Key goes along, but not with a dry run", async () => {

@@ -92,7 +92,8 @@ export class AdminHandlers {
     const request = { operation: "operations.get", parameters: { id } };
     this.#options.router.admin(request, leftMs, (now) => {
       if (now.kind === "ok" && stateOf(now.body) !== "running") {
-        this.#answer(exchange, response, { ...now, status: 200 });
+        const replayed = outcome.kind === "ok" && outcome.replayed === true;
+        this.#answer(exchange, response, { ...now, status: 200, replayed });
         return;
       }
       const next = { ...waiting, pauseMs: Math.min(waitMaxMs, pauseMs * 2) };
