@@ -222,15 +222,19 @@ describe("placement's own voters (R10)", () => {
     expect(voters(h)).toEqual(["n1"]);
   });
 
-  it("a member that is down is replaced where another node is there", () => {
-    const h = new PlacementHarness();
-    h.cluster(["n1", "n2", "n3", "n4"]);
-    h.ask("config.set", { changes: { down_after_ms: 3_000 } });
-    const gone = voters(h).find((name) => name !== h.leader()?.name) ?? "";
-    h.crash(gone);
-    h.until("replaced", () => voters(h).length === 3 && !voters(h).includes(gone), 30_000);
-    h.until("on a host", () => h.leader()?.placement.model?.placement.health === "healthy");
-  });
+  it.each(["a follower", "the leader"])(
+    "a member that is down is replaced where another node is there: %s",
+    (who) => {
+      const h = new PlacementHarness();
+      h.cluster(["n1", "n2", "n3", "n4"]);
+      h.ask("config.set", { changes: { down_after_ms: 3_000 } });
+      const leader = h.leader()?.name ?? "";
+      const gone = who === "the leader" ? leader : (voters(h).find((name) => name !== leader) ?? "");
+      h.crash(gone);
+      h.until("replaced", () => voters(h).length === 3 && !voters(h).includes(gone), 30_000);
+      h.until("on a host", () => h.leader()?.placement.model?.placement.health === "healthy");
+    },
+  );
 
   it("five by the setting, and back to three", () => {
     const h = new PlacementHarness();

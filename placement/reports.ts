@@ -43,10 +43,6 @@ export class ReportBook {
     return this.#nodes.get(node);
   }
 
-  forget(node: NodeId): void {
-    this.#nodes.delete(node);
-  }
-
   /**
    * Takes a report in. A delta says how things are, not how they changed, so one based on an older report
    * than the last one taken may be laid over it; one based on anything else asks for a full report.

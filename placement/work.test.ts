@@ -565,6 +565,35 @@ describe("an idempotency key", () => {
     expect(h.admin("keyspaces.create", parameters)).toEqual({ ...first, replayed: true });
   });
 
+  it("serves every POST there is", () => {
+    const h = calm();
+    const on = h.on(2);
+    const spare = four.find((name) => !on.includes(name)) ?? "";
+    const leader = h.leader()?.placement.model?.shards.get(2)?.leader?.nodeId;
+    const to = on.find((name) => h.ids.get(name) !== leader) ?? "";
+    const asked: readonly (readonly [string, Record<string, unknown>])[] = [
+      ["keyspaces.create", { name: "logs", shards: 1 }],
+      ["shards.transferLeader", { id: 2, to }],
+      ["shards.move", { id: 2, from: to, to: spare }],
+      ["shards.scatter", { id: 2 }],
+      ["shards.split", { id: 2 }],
+      ["nodes.drain", { name: "n2" }],
+      ["nodes.undrain", { name: "n2" }],
+      ["nodes.decommission", { name: "n2" }],
+      ["nodes.recommission", { name: "n2" }],
+      ["rebalance", {}],
+      ["snapshot", {}],
+    ];
+    for (const [operation, parameters] of asked) {
+      const keyed = { ...parameters, idempotency_key: operation };
+      const first = h.admin(operation, keyed);
+      expect(first, operation).toMatchObject({ kind: "ok" });
+      expect(h.admin(operation, keyed), operation).toEqual({ ...first, replayed: true });
+      settle(h);
+      expect(h.admin(operation, keyed), operation).toEqual({ ...first, replayed: true });
+    }
+  });
+
   it("gives the operation's id again", () => {
     const h = calm();
     const move = { ...someMove(h), idempotency_key: "m" };
