@@ -169,7 +169,8 @@ export class SnapshotSender {
   }
 
   #pump(sending: Sending): void {
-    const window = this.#limits.snapshotWindowChunks;
+    // The first chunk asks whether the snapshot may lie there at all: refused, it has cost no more.
+    const window = sending.acked < 0 ? 1 : this.#limits.snapshotWindowChunks;
     while (!sending.ended && this.#budget > 0 && sending.sequence - sending.acked <= window) {
       const block = sending.cursor.next(this.#limits.sliceRows, this.#limits.snapshotChunkBytes);
       const body = block === undefined ? undefined : encodeBlock(block);

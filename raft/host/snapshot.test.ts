@@ -287,7 +287,19 @@ describe("the sender of a stream", () => {
   const meta = { index: 25, term: 6, conf };
 
   function sent(role: "leader" | "follower", term: number): BulkMessage[] {
+    return sentOf(role, term, []).bodies;
+  }
+
+  /** One row a chunk. */
+  function sentOf(
+    role: "leader" | "follower",
+    term: number,
+    rows: readonly Uint8Array[],
+  ): { readonly sender: SnapshotSender; readonly bodies: BulkMessage[] } {
     const engine = openMemory(new MemoryDisk());
+    const batch = engine.batch();
+    for (const row of rows) batch.put("data", row, row);
+    engine.write(batch, { sync: false }, () => {});
     const bodies: BulkMessage[] = [];
     const send: Transport["send"] = (_to, _channel, body) => {
       bodies.push(decodeBulk(body));
@@ -298,16 +310,17 @@ describe("the sender of a stream", () => {
       transport: { send } as unknown as Transport,
       clock: new VirtualClock(),
       logger: silentLogger,
-      limits: defaultLimits,
+      limits: { ...defaultLimits, sliceRows: 1 },
       boot: "b",
       stats: { snapshotBytesSent: 0 },
       finished: () => {},
     });
+    const ranges = rows.length === 0 ? [] : [{ family: "data", start: new Uint8Array(0) }];
     const group = {
       group: 1,
       replica: 1,
       core: { role, term: 6 },
-      machine: { snapshotRanges: () => [] },
+      machine: { snapshotRanges: () => ranges },
       log: { snapshot: () => meta },
       snapshotsOut: new Map<number, number>(),
     } as unknown as Group;
@@ -315,7 +328,7 @@ describe("the sender of a stream", () => {
     const snapshot = { index: 20, term: 6, conf };
     sender.begin(group, 2, { kind: "snapshot", from: 1, to: 2, term, snapshot });
     expect([...group.snapshotsOut.values()]).toEqual(bodies.length > 0 ? [25] : []);
-    return bodies;
+    return { sender, bodies };
   }
 
   it("says the index of the state it reads, not of the one the core meant (R4)", () => {
@@ -368,6 +381,14 @@ describe("the sender of a stream", () => {
     }
     expect(stats.snapshotBytesSent).toBeGreaterThan(0.9 * perS);
     expect(stats.snapshotBytesSent).toBeLessThan(1.3 * perS);
+  });
+
+  it("sends no second chunk before the first was taken", () => {
+    const rows = [1, 2, 3].map((i) => Uint8Array.of(i));
+    const { sender, bodies } = sentOf("leader", 6, rows);
+    expect(bodies.map((body) => body.kind === "chunk" && body.sequence)).toEqual([0]);
+    sender.onMessage({ kind: "ack", id: bodies[0]?.id ?? "", sequence: 0 });
+    expect(bodies.map((body) => body.kind === "chunk" && body.sequence)).toEqual([0, 1, 2, 3]);
   });
 
   it("sends nothing that another leadership asked for", () => {
