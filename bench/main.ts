@@ -114,6 +114,7 @@ async function runReshape(settings: Settings, directory: string, environment: En
   const valueBytes = settings.reshapeValueKib * 1024;
   const { reshapeShards: shards, reshapeQuietSeconds: quietSeconds, seed } = settings;
   const result = await measureReshape({
+    parts: settings.reshapeParts,
     root,
     directory,
     seed,

@@ -1,6 +1,7 @@
 /** The command line of `npm run bench`. @module */
 import { Command, InvalidArgumentError } from "commander";
 import { keysMax, type System, type Workload } from "./load/requests.ts";
+import type { ReshapePart } from "./reshape/measure.ts";
 
 export type Part = Workload | "shards" | "reshape";
 
@@ -18,6 +19,7 @@ export interface Settings {
   readonly kills: number;
   readonly idleSeconds: number;
   readonly loadProcesses: number;
+  readonly reshapeParts: readonly ReshapePart[];
   readonly reshapeMib: number;
   readonly reshapeShards: number;
   readonly reshapeLimitMib: number;
@@ -32,6 +34,7 @@ export interface Settings {
 
 export const workloads: readonly Workload[] = ["put", "get", "stale"];
 const parts: readonly Part[] = [...workloads, "shards", "reshape"];
+const reshapeParts: readonly ReshapePart[] = ["work", "growth"];
 const systems: readonly System[] = ["kvorum", "etcd"];
 
 /** @throws CommanderError for what it does not know, after it has said so; and for --help */
@@ -51,6 +54,12 @@ export function parseSettings(argv: readonly string[]): Settings {
     .option("--kills <N>", "of part shards, for each cluster", count, 5)
     .option("--idle-seconds <N>", "of part shards", positive, 20)
     .option("--load-processes <N>", "that make the load", count, 1)
+    .option(
+      "--reshape-parts <NAMES>",
+      `some of ${reshapeParts.join(", ")}`,
+      someOf(reshapeParts),
+      reshapeParts,
+    )
     .option("--reshape-mib <N>", "of data that part reshape moves", count, 1024)
     .option("--reshape-shards <N>", "that hold it", count, 64)
     .option("--reshape-limit-mib <N>", "move_bytes_per_s meanwhile", count, 16)
@@ -78,8 +87,10 @@ export function isCompleteShards({ only, shardCounts }: Settings): boolean {
   return only.includes("shards") && [16, 1000].every((count) => shardCounts.includes(count));
 }
 
-export function isCompleteReshape({ only, reshapeMib, reshapeShards }: Settings): boolean {
-  return only.includes("reshape") && reshapeMib >= 1024 && reshapeShards >= 64;
+export function isCompleteReshape(settings: Settings): boolean {
+  const { only, reshapeParts: parts, reshapeMib, reshapeShards } = settings;
+  const whole = reshapeParts.every((part) => parts.includes(part));
+  return only.includes("reshape") && whole && reshapeMib >= 1024 && reshapeShards >= 64;
 }
 
 function positive(text: string): number {

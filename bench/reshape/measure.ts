@@ -11,6 +11,7 @@ import { Operator } from "./operator.ts";
 import { measureWork, type WorkResult } from "./work.ts";
 
 export interface ReshapeOptions {
+  readonly parts: readonly ReshapePart[];
   readonly root: string;
   readonly directory: string;
   readonly seed: number;
@@ -26,37 +27,47 @@ export interface ReshapeOptions {
   readonly stopAll: () => Promise<void>;
 }
 
+/** `work`: on four nodes, one of which dies in the end. `growth`: from three nodes to five and back. */
+export type ReshapePart = "work" | "growth";
+
 export interface ReshapeResult {
-  readonly work: WorkResult;
-  readonly lostNode: LostNodeResult;
-  readonly growth: GrowthResult;
-  readonly workBytes: number;
-  readonly growthBytes: number;
+  readonly work?: { readonly bytes: number; readonly users: WorkResult; readonly lostNode: LostNodeResult };
+  readonly growth?: GrowthResult & { readonly bytes: number };
 }
 
 const workShards = 16;
 
 export async function measureReshape(options: ReshapeOptions): Promise<ReshapeResult> {
-  const { seed, stopAll, say } = options;
-  const random = seededRandom(seed).fork("reshape");
-  const workBytes = Math.ceil(options.bytes / 16);
-  const four = await begin(options, "work", 4, 4, workShards);
-  say(`four nodes, ${workShards} shards: writing ${mib(workBytes)}`);
-  const { valueBytes } = options;
-  await fill({ hosts: four.hosts, bytes: workBytes, valueBytes, random: random.fork("work") });
-  const work = await measureWork(four, { ...options, shards: workShards });
-  const lostNode = await measureLostNode(four, say);
-  await stopAll();
+  const { parts } = options;
+  return {
+    ...(parts.includes("work") ? { work: await measureFour(options) } : {}),
+    ...(parts.includes("growth") ? { growth: await measureThreeToFive(options) } : {}),
+  };
+}
 
-  const three = await begin(options, "growth", 3, 5, options.shards);
-  say(`three nodes, ${options.shards} shards: writing ${mib(options.bytes)}`);
-  const filling = { hosts: three.hosts, bytes: options.bytes, valueBytes, random: random.fork("growth") };
-  const bytesOf = await fill(filling);
-  say("written");
-  const growth = await measureGrowth(three, { ...options, bytesOf });
+async function measureFour(options: ReshapeOptions): Promise<ReshapeResult["work"] & object> {
+  const { seed, valueBytes, say, stopAll } = options;
+  const bytes = Math.ceil(options.bytes / 16);
+  const nodes = await begin(options, "work", 4, 4, workShards);
+  say(`four nodes, ${workShards} shards: writing ${mib(bytes)}`);
+  const random = seededRandom(seed).fork("work");
+  await fill({ hosts: nodes.hosts, bytes, valueBytes, random });
+  const users = await measureWork(nodes, { ...options, shards: workShards });
+  const lostNode = await measureLostNode(nodes, say);
   await stopAll();
-  const growthBytes = [...bytesOf.values()].reduce((sum, bytes) => sum + bytes, 0);
-  return { work, lostNode, growth, workBytes, growthBytes };
+  return { bytes, users, lostNode };
+}
+
+async function measureThreeToFive(options: ReshapeOptions): Promise<ReshapeResult["growth"] & object> {
+  const { seed, bytes, valueBytes, say, stopAll } = options;
+  const nodes = await begin(options, "growth", 3, 5, options.shards);
+  say(`three nodes, ${options.shards} shards: writing ${mib(bytes)}`);
+  const random = seededRandom(seed).fork("growth");
+  const bytesOf = await fill({ hosts: nodes.hosts, bytes, valueBytes, random });
+  say("written");
+  const growth = await measureGrowth(nodes, { ...options, bytesOf });
+  await stopAll();
+  return { ...growth, bytes: [...bytesOf.values()].reduce((sum, held) => sum + held, 0) };
 }
 
 async function begin(

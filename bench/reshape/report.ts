@@ -1,6 +1,7 @@
 /** What came out, as the Markdown of docs/benchmarks.md. @module */
 import { Histogram } from "../histogram.ts";
 import type { Environment } from "../machine.ts";
+import type { MixedCount } from "../mixed-load.ts";
 import { describeEnvironment } from "../report.ts";
 import { type Column, formatNumber, markdownTable } from "../table.ts";
 import type { Step } from "./growth.ts";
@@ -20,38 +21,57 @@ export interface ReshapeRun {
 }
 
 export function reshapeReport(run: ReshapeRun): string {
-  const { environment, version, result, valueBytes, quietSeconds } = run;
-  const { work, lostNode, growth } = result;
+  const { environment, version, result, valueBytes } = run;
   const about = [
     ...describeEnvironment(environment),
     `- kvorum ${version}, all nodes and a nats-server on this one machine; values of ${formatNumber(valueBytes / 1024)} KiB`,
   ];
+  const work = result.work === undefined ? [] : workReport(result.work, run);
+  const growth = result.growth === undefined ? [] : growthReport(result.growth, run);
+  return [about.join("\n"), ...work, ...growth].join("\n\n");
+}
+
+function workReport(
+  { bytes, users, lostNode }: ReshapeResult["work"] & object,
+  { quietSeconds }: ReshapeRun,
+): readonly string[] {
+  const repairMs = lostNode.wholeMs - lostNode.downAfterMs;
   return [
-    about.join("\n"),
     "### Work on four nodes, seen by users",
-    `${mebibytes(result.workBytes)} in three replicas, ${loadClients} clients that write and read small values through all nodes, resting ${loadRestMs} ms after each request. Each work beside the ${formatNumber(quietSeconds)} s right before it.`,
-    workTable(work.rows),
-    `${formatNumber(work.acknowledged)} writes acknowledged, ${work.lost} lost, ${work.readsBehind} linearizable reads behind, ${work.failed} requests failed.`,
+    `${mebibytes(bytes)} in three replicas, ${loadClients} clients that write and read small values through all nodes, resting ${loadRestMs} ms after each request. Each work beside the ${formatNumber(quietSeconds)} s right before it.`,
+    workTable(users.rows),
+    summary(users),
     "### One of four nodes killed for good",
     listOf([
       ["`down_after_ms`", formatNumber(lostNode.downAfterMs)],
       ["replicas it had", `${formatNumber(lostNode.replicas)}, ${mebibytes(lostNode.bytes)}`],
       ["planned by a dry run before, s", formatNumber(lostNode.plannedMs / 1000, 1)],
       ["from the kill until each shard had three live voters, s", formatNumber(lostNode.wholeMs / 1000, 1)],
-      [
-        "of these after `down_after_ms`, s",
-        formatNumber((lostNode.wholeMs - lostNode.downAfterMs) / 1000, 1),
-      ],
-      ["writes acknowledged meanwhile", formatNumber(lostNode.acknowledged)],
-      ["acknowledged writes lost", formatNumber(lostNode.lost)],
-      ["linearizable reads behind", formatNumber(lostNode.readsBehind)],
-      ["requests failed", formatNumber(lostNode.failed)],
+      ["of these after `down_after_ms`, s", formatNumber(repairMs / 1000, 1)],
     ]),
+    summary(lostNode),
+  ];
+}
+
+function growthReport(
+  growth: ReshapeResult["growth"] & object,
+  { shards, limitBytesPerS }: ReshapeRun,
+): readonly string[] {
+  return [
     "### From three nodes to five and back to three",
-    `${mebibytes(result.growthBytes)} in ${run.shards} shards of three replicas, \`move_bytes_per_s\` ${mebibytes(run.limitBytesPerS)}.`,
+    `${mebibytes(growth.bytes)} in ${shards} shards of three replicas, \`move_bytes_per_s\` ${mebibytes(limitBytesPerS)}.`,
     growthTable(growth.steps),
-    `*At least*: what the nodes lack of an equal share. *Within*: how far the fullest and the emptiest are apart, as a share of the mean. ${formatNumber(growth.acknowledged)} writes acknowledged meanwhile, ${growth.lost} lost, ${growth.failed} requests failed.`,
-  ].join("\n\n");
+    `*At least*: what the nodes lack of an equal share. *Within*: how far the fullest and the emptiest are apart, as a share of the mean. ${summary(growth)}`,
+  ];
+}
+
+function summary({
+  acknowledged,
+  lost,
+  readsBehind,
+  failed,
+}: MixedCount & { readonly lost: number }): string {
+  return `${formatNumber(acknowledged)} writes acknowledged meanwhile, ${lost} lost, ${readsBehind} linearizable reads behind, ${failed} requests failed.`;
 }
 
 const workColumns: readonly Column[] = [

@@ -1,10 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { appendFileSync } from "node:fs";
 
 export interface ChildOptions {
   /** For messages. */
   readonly name: string;
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** What it prints goes there too. */
+  readonly logPath?: string;
 }
 
 const keptCharacters = 8192;
@@ -19,7 +22,7 @@ export class Child {
   #end: string | undefined;
   readonly #listeners: Set<() => void> = new Set();
 
-  constructor({ name, command, environment }: ChildOptions) {
+  constructor({ name, command, environment, logPath }: ChildOptions) {
     this.name = name;
     const [program = "", ...args] = command;
     // A process group of its own: Ctrl-C reaches the benchmark, which stops its servers in order.
@@ -31,6 +34,7 @@ export class Child {
     this.#child = child;
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding("utf8").on("data", (text: string) => {
+        if (logPath !== undefined) appendFileSync(logPath, text);
         this.#output = (this.#output + text).slice(-keptCharacters);
         this.#tell();
       });

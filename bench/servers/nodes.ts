@@ -114,6 +114,7 @@ export class Nodes {
       name,
       command: [...command, ...Object.entries(flags).flat().map(String), ...bootstrap],
       environment: Object.fromEntries(own),
+      logPath: join(directory, `${name}.log`),
     });
     this.#children.set(name, child);
     // At the end its data goes anyway: nobody need wait for a hand-over.
