@@ -363,6 +363,36 @@ export function engineConformance(name: string, open: () => Promise<Subject>): v
       }
     });
 
+    it("knows what large rows weigh, however few they are and whatever becomes of them", async () => {
+      const rowBytes = 8 + 50_000;
+      const number = (i: number): Uint8Array => Buffer.from(`${i}`.padStart(8, "0"));
+      write(
+        engine,
+        (batch) => {
+          for (let i = 0; i < 200; i++) batch.put("data", number(i), Buffer.alloc(50_000));
+        },
+        false,
+      );
+      write(
+        engine,
+        (batch) => {
+          for (let i = 0; i < 20; i++) batch.put("data", number(i), Buffer.alloc(10)); // small ones now
+          for (let i = 20; i < 40; i++) batch.delete("data", number(i));
+          for (let i = 40; i < 60; i++) batch.put("data", number(i), Buffer.alloc(50_000, 1));
+        },
+        false,
+      );
+      for (const round of ["before", "after"]) {
+        const some = engine.approximateSize({ family: "data", start: number(100), end: number(150) });
+        expect(some, round).toEqual({ keys: 50, bytes: 50 * rowBytes });
+        const small = engine.approximateSize({ family: "data", start: number(0), end: number(40) });
+        expect(small, round).toEqual({ keys: 20, bytes: 20 * 18 });
+        const { bytes } = engine.approximateSize(all("data"));
+        expect(Math.abs(bytes - 160 * rowBytes) / (160 * rowBytes), round).toBeLessThan(0.01);
+        engine = await subject.reopen();
+      }
+    });
+
     it("tells the disk's space", () => {
       const { freeBytes, totalBytes } = engine.diskSpace();
       expect(freeBytes).toBeGreaterThan(0);

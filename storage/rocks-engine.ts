@@ -15,17 +15,19 @@ import { OpBatch, opBatchOf } from "./op-batch.ts";
 import { boundsOf } from "./rocks-bounds.ts";
 import { RocksCursor } from "./rocks-cursor.ts";
 import type { SequenceFile } from "./sequence-file.ts";
-import { isSampled, SizeSamples } from "./size-samples.ts";
+import { SizeSamples } from "./size-samples.ts";
 
 /**
  * A family of the adapter's own: the size of every sampled row, keyed by family and key, written in the
- * row's batch; so an opening reads a thirty-second of the keys, not all, to know the sizes again.
+ * row's batch; so an opening reads these, not all rows, to know the sizes again.
  */
 export const samplesFamily = "samples";
 
 /** With fewer samples than this in a range, it is counted instead, up to this many rows. */
 const samplesMin = 8;
 const countedRowsMax = 256;
+/** And up to this many bytes: it is read on this thread, for each shard every few seconds. */
+const countedBytesMax = 1024 * 1024;
 /** A native batch keeps its largest size for ever; one that grew beyond this is made anew. */
 const keptBatchBytesMax = 4 * 2 ** 20;
 /** The node stops vouching for itself beyond this (R8), so it is worth a line in the log. */
@@ -149,12 +151,11 @@ export class RocksEngine implements Engine {
 
   approximateSize(range: Range): { readonly bytes: number; readonly keys: number } {
     this.#mustNotBeClosed();
-    const samples = this.#samples.measure(range.family, range.start, range.end);
-    if (samples.count >= samplesMin) return SizeSamples.extrapolate(samples);
-    const { rows, finished } = this.scan(range, { limit: countedRowsMax });
+    const { samples, largeBytes, ...guessed } = this.#samples.estimate(range.family, range.start, range.end);
+    if (samples >= samplesMin || largeBytes >= countedBytesMax) return guessed;
+    const { rows, finished } = this.scan(range, { limit: countedRowsMax, maxBytes: countedBytesMax });
     const counted = { bytes: rows.reduce((bytes, row) => bytes + row.length, 0), keys: rows.length / 2 };
     if (finished) return counted;
-    const guessed = SizeSamples.extrapolate(samples);
     return { bytes: Math.max(counted.bytes, guessed.bytes), keys: Math.max(counted.keys, guessed.keys) };
   }
 
@@ -212,21 +213,22 @@ export class RocksEngine implements Engine {
       const value = values[at];
       if (value === undefined) binding.batch_del(native, key, this.#refs[family]);
       else binding.batch_put(native, key, value, this.#refs[family]);
-      if (isSampled(key)) this.#sample(family, key, value);
+      this.#sample(family, key, value);
     }
   }
 
   #sample(family: Family, key: Uint8Array, value: Uint8Array | undefined): void {
+    const bytes = value === undefined ? undefined : key.length + value.length;
+    const change = this.#samples.change(family, key, bytes);
+    if (change === "none") return;
     const sampleKey = Buffer.concat([Buffer.of(families.indexOf(family)), key]);
-    if (value === undefined) {
+    if (change === "delete" || bytes === undefined) {
       binding.batch_del(this.#native, sampleKey, this.#samplesRef);
-      this.#samples.delete(family, key);
       return;
     }
     const size = Buffer.alloc(4);
-    size.writeUInt32BE(key.length + value.length);
+    size.writeUInt32BE(bytes);
     binding.batch_put(this.#native, sampleKey, size, this.#samplesRef);
-    this.#samples.set(family, key, key.length + value.length);
   }
 
   #loadSamples(): void {
@@ -239,7 +241,7 @@ export class RocksEngine implements Engine {
           const key = rows[at] as Buffer;
           const family = families[key[0] ?? -1];
           invariant(family !== undefined, "a sample names one of the families");
-          this.#samples.set(family, key.subarray(1), (rows[at + 1] as Buffer).readUInt32BE());
+          this.#samples.change(family, key.subarray(1), (rows[at + 1] as Buffer).readUInt32BE());
         }
         if (finished) return;
       }

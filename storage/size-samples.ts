@@ -1,6 +1,6 @@
 import type { Family } from "./engine.ts";
 import { keyText } from "./key-text.ts";
-import { type Measure, SortedMap } from "./sorted-map.ts";
+import { SortedMap } from "./sorted-map.ts";
 
 /** One key in this many is sampled. On-disk format: samples already stored were chosen by it. */
 const sampledOneIn = 32;
@@ -9,13 +9,30 @@ const sampledOneIn = 32;
  * Whether a key is among the sampled: a hash of its bytes decides (FNV-1a with a final mix), so that
  * overwriting and deleting a key finds its sample again. On-disk format, as above.
  */
-export function isSampled(key: Uint8Array): boolean {
+function isSampled(key: Uint8Array): boolean {
   let hash = 0x811c9dc5;
   for (let at = 0; at < key.length; at++) hash = Math.imul(hash ^ (key[at] as number), 0x01000193);
   hash ^= hash >>> 15;
   hash = Math.imul(hash, 0x2c1b3c6d);
   hash ^= hash >>> 13;
   return (hash & (sampledOneIn - 1)) === 0;
+}
+
+/**
+ * Rows of users of at least so many bytes are all kept: a few of them weigh as much as thousands of others, and
+ * a share of them would say little. As dense, for the data there is, as the samples of rows of 128 bytes.
+ * Stored samples were chosen by it, too.
+ */
+const largeBytes = 4096;
+
+/** What a range weighs, roughly. */
+export interface Estimate {
+  readonly bytes: number;
+  readonly keys: number;
+  /** Of the smaller rows: how many samples this rests on. */
+  readonly samples: number;
+  /** In large rows, which are known exactly. */
+  readonly largeBytes: number;
 }
 
 /**
@@ -29,24 +46,40 @@ export class SizeSamples {
     history: new SortedMap(sizeOf),
     meta: new SortedMap(sizeOf),
   };
+  /** Of `data` alone. */
+  readonly #large: SortedMap<number> = new SortedMap(sizeOf);
 
-  /** @param bytes - of key and value */
-  set(family: Family, key: Uint8Array, bytes: number): void {
-    this.#byFamily[family].set(keyText(key), bytes);
+  /**
+   * Takes note of a row.
+   * @param bytes - of key and value; undefined: it is deleted
+   * @returns what becomes of its stored sample
+   */
+  change(family: Family, key: Uint8Array, bytes: number | undefined): "put" | "delete" | "none" {
+    const sampled = isSampled(key);
+    const isLarge = family === "data" && bytes !== undefined && bytes >= largeBytes;
+    const mayBeLarge = family === "data" && this.#large.size > 0;
+    if (!sampled && !isLarge && !mayBeLarge) return "none";
+    const text = keyText(key);
+    const wasLarge = mayBeLarge && !isLarge && this.#large.delete(text) !== undefined;
+    const samples = this.#byFamily[family];
+    if (isLarge) this.#large.set(text, bytes);
+    if (sampled && !isLarge && bytes !== undefined) samples.set(text, bytes);
+    else if (sampled) samples.delete(text);
+    if (bytes !== undefined && (sampled || isLarge)) return "put";
+    return sampled || wasLarge ? "delete" : "none";
   }
 
-  delete(family: Family, key: Uint8Array): void {
-    this.#byFamily[family].delete(keyText(key));
-  }
-
-  /** Samples in [start, end), with their summed bytes. */
-  measure(family: Family, start: Uint8Array, end: Uint8Array | undefined): Measure {
-    return this.#byFamily[family].measure(keyText(start), end && keyText(end));
-  }
-
-  /** What the whole weighs, if `samples` are of it. */
-  static extrapolate(samples: Measure): { readonly bytes: number; readonly keys: number } {
-    return { bytes: samples.weight * sampledOneIn, keys: samples.count * sampledOneIn };
+  /** Of the rows in [start, end). */
+  estimate(family: Family, start: Uint8Array, end: Uint8Array | undefined): Estimate {
+    const [from, to] = [keyText(start), end && keyText(end)];
+    const { count, weight } = this.#byFamily[family].measure(from, to);
+    const large = family === "data" ? this.#large.measure(from, to) : { count: 0, weight: 0 };
+    return {
+      bytes: large.weight + weight * sampledOneIn,
+      keys: large.count + count * sampledOneIn,
+      samples: count,
+      largeBytes: large.weight,
+    };
   }
 }
 
