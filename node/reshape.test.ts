@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { tiles } from "#proto";
+import { type ShardDescriptor, tiles } from "#proto";
 import { seededRandom, silentLogger, VirtualClock } from "#runtime";
 import { MemoryDisk, openMemory } from "#storage";
 import { SimNetwork } from "#transport";
@@ -152,6 +152,13 @@ class Cluster {
 }
 
 const four = ["n1", "n2", "n3", "n4"];
+/** Voters of the configuration, or of both halves of a joint one. */
+function halves({ replicas }: ShardDescriptor): readonly (readonly unknown[])[] {
+  const without = (gone: string): readonly unknown[] =>
+    replicas.filter(({ role }) => role !== gone && role !== "learner");
+  return [without("outgoing"), without("incoming")];
+}
+
 const keyOf = (n: number): string => `key-${String(n).padStart(5, "0")}`;
 
 function expectAll(c: Cluster, count: number): void {
@@ -219,6 +226,22 @@ describe("splitting while clients write", () => {
 });
 
 describe("moving while clients write", () => {
+  it("five replicas instead of three, and three again, logs compacted meanwhile: no write fails (R10)", () => {
+    const c = new Cluster([...four, "n5"], { shards: 3, replicas: 3, partition: "hash" });
+    let count = c.writeWhile(() => c.model?.warm === true && c.whole, keyOf);
+    for (const replicas of [5, 3]) {
+      c.admin("config.set", { changes: { replicas } });
+      count += c.writeWhile(() => {
+        c.admin("snapshot");
+        const shards = [...(c.model?.shards.values() ?? [])];
+        const sizes = shards.map(({ descriptor }) => halves(descriptor).map((half) => half.length));
+        expect(sizes.flat().every((size) => size === 3 || size === 5)).toBe(true);
+        return c.whole && shards.every(({ descriptor }) => descriptor.replicas.length === replicas);
+      }, keyOf);
+    }
+    expectAll(c, count);
+  });
+
   it("decommission and recommission: no write fails, every key is there", () => {
     const c = new Cluster(four, { shards: 4, replicas: 3, partition: "hash" });
     let n = 0;
