@@ -1,6 +1,7 @@
 import type { NodeId } from "#proto";
 import { type GroupModel, isExpectedBack, isJoint, isVoter, type Model, type NodeModel } from "../model.ts";
 import type { OperationRow } from "../state.ts";
+import { waitedFor } from "./births.ts";
 import { Draft, type DraftNode, type DraftShard } from "./draft.ts";
 
 /** A shard of which a move failed is left alone by background work for this long, ms. */
@@ -16,9 +17,12 @@ export function draftOf(
 ): Draft {
   const restMs = options.restMs ?? restAfterFailureMs;
   const resting = options.background ? failedLately(model, restMs) : new Set<number>();
+  const dead = deadNodes(model);
   const nodes = [...model.nodes.values()].map(draftNode);
   const shards = [...model.shards.values()].map((shard): DraftShard => {
-    const free = options.background ? isIdle(shard) && !resting.has(shard.id) : shard.leader !== undefined;
+    const free = options.background
+      ? isRepairable(shard, dead) && !resting.has(shard.id)
+      : shard.leader !== undefined;
     return {
       id: shard.id,
       on: nodesAfter(shard),
@@ -51,8 +55,16 @@ export function bytesOf(shard: GroupModel): number {
 
 /** Nothing is under way there, and something could be. */
 export function isIdle(group: GroupModel): boolean {
-  const { descriptor, operation, leader, birth } = group;
-  if (operation !== undefined || leader === undefined || birth !== undefined) return false;
+  return group.birth === undefined && isQuiet(group);
+}
+
+/** As `isIdle`, or all it waits for are first replicas that never come: the nodes they belong on are dead. */
+export function isRepairable(group: GroupModel, dead: ReadonlySet<NodeId>): boolean {
+  return isQuiet(group) && waitedFor(group).every(({ nodeId }) => dead.has(nodeId));
+}
+
+function isQuiet({ descriptor, operation, leader }: GroupModel): boolean {
+  if (operation !== undefined || leader === undefined) return false;
   return !isJoint(descriptor) && descriptor.replicas.every((r) => r.role === "voter");
 }
 

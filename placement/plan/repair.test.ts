@@ -30,4 +30,18 @@ describe("a replica on a node that is no more", () => {
       Object.assign(node, { heard: { diskFreeBytes: 1e12, diskTotalBytes: 1e12, replicas: new Map() } });
     expect(checkRepair(model)).toHaveLength(want);
   });
+
+  it.each([
+    { name: "that was there", seen: [11, 12, 19], want: 1 },
+    { name: "that never came: the shard's birth does not wait for it", seen: [11, 12], want: 1 },
+    { name: "while another first replica may still come", seen: [11], want: 0 },
+  ])("$name", ({ seen, want }) => {
+    const model = modelOf(4, [{ id: 1, on: [1, 2, 9] }]);
+    for (const node of model.nodes.values())
+      Object.assign(node, { heard: { diskFreeBytes: 1e12, diskTotalBytes: 1e12, replicas: new Map() } });
+    const shard = model.shards.get(1)!;
+    const birth = { descriptor: shard.descriptor, leader: 11 };
+    Object.assign(shard, { birth, present: new Set(seen) });
+    expect(checkRepair(model)).toHaveLength(want);
+  });
 });

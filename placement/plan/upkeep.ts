@@ -1,6 +1,6 @@
 import type { Command } from "../commands.ts";
-import { isStaying, isVoter, type Model, nameOf } from "../model.ts";
-import { deadNodes, draftOf, isIdle } from "./board.ts";
+import { type GroupModel, isStaying, isVoter, type Model, nameOf } from "../model.ts";
+import { deadNodes, draftOf, isIdle, isRepairable } from "./board.ts";
 import type { Checker } from "./decision.ts";
 import type { ReplicaMove } from "./draft.ts";
 import { MoveRoom } from "./limits.ts";
@@ -35,11 +35,14 @@ function begin(
   reasonOf: (move: ReplicaMove) => string,
 ): Command[] {
   const room = new MoveRoom(model);
+  const dead = deadNodes(model);
+  const isFree = (shard: GroupModel): boolean =>
+    kind === "repair" ? isRepairable(shard, dead) : isIdle(shard);
   const begun = new Set<number>();
   const commands: Command[] = [];
   for (const move of moves) {
     const shard = model.shards.get(move.shard);
-    if (shard === undefined || begun.has(shard.id) || !isIdle(shard) || !room.has(move)) continue;
+    if (shard === undefined || begun.has(shard.id) || !isFree(shard) || !room.has(move)) continue;
     if (!shard.descriptor.replicas.filter(isVoter).some((r) => r.nodeId === move.from)) continue;
     begun.add(shard.id);
     room.take(move);
