@@ -11,6 +11,8 @@ export interface FillOptions {
 }
 
 const writers = 32;
+/** A full disk queue makes writes late, not wrong. */
+const triesMax = 10;
 /** Different values; more of them would only cost memory here. */
 const valueCount = 64;
 
@@ -27,13 +29,24 @@ export async function fill(options: FillOptions): Promise<ReadonlyMap<number, nu
       const host = hosts[at % hosts.length];
       const value = values[at % valueCount];
       if (host === undefined || value === undefined) throw new Error("hosts and values are needed");
-      const shard = await put(agent, host, `fill/${at}`, value);
+      const shard = await putForSure(agent, host, `fill/${at}`, value);
       perShard.set(shard, (perShard.get(shard) ?? 0) + valueBytes);
     }
   };
   await Promise.all(Array.from({ length: writers }, write));
   agent.destroy();
   return perShard;
+}
+
+/** The same value under the same key: it may be sent again. */
+async function putForSure(agent: Agent, host: HostPort, key: string, value: Buffer): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await put(agent, host, key, value);
+    } catch (error) {
+      if (attempt === triesMax) throw error;
+    }
+  }
 }
 
 /** @returns the shard that took it */
