@@ -40,7 +40,6 @@ export class Host implements GroupHost {
   readonly #compactions: AskedCompactions;
   readonly #turns: TurnLoop;
   #tickDue = false;
-  #lastTickMs = 0;
   #housekeptMs = 0;
   #ticks = 0;
   #cancelTick: Cancel = () => {};
@@ -121,7 +120,6 @@ export class Host implements GroupHost {
     const nowMs = this.#shared.nowMs();
     this.#shared.startedMs = nowMs;
     this.#shared.lastSyncMs = nowMs;
-    this.#lastTickMs = nowMs;
     this.#replicas.openStored();
     if (this.#shared.stopped) return;
     this.#inbox.open();
@@ -332,8 +330,7 @@ export class Host implements GroupHost {
     this.#tickDue = false;
     const nowMs = this.#shared.nowMs();
     const { timing, awake } = this.#shared;
-    this.#sender.tick(nowMs - this.#lastTickMs);
-    this.#lastTickMs = nowMs;
+    this.#sender.tick();
     this.#failover.judge();
     this.#failover.tickCampaigns();
     this.#ticks += 1;

@@ -28,6 +28,8 @@ interface Sending {
 
 /** No sign of the receiver for this long: the core may try again. */
 const stalledMs = 10_000;
+/** Read and encoded in one go. Two, so that the window fills up from what an acknowledgement brings. */
+const chunksAtOnce = 2;
 /** What was not sent may be made up for over so long: a late tick costs nothing, a rest earns no flood. */
 const burstMs = 250;
 
@@ -49,8 +51,9 @@ export class SnapshotSender {
   readonly #finished: (group: Group, to: ReplicaId, ok: boolean) => void;
   readonly #sending: Map<string, Sending> = new Map();
   #counter = 0;
-  /** Bytes that may still leave now, refilled by `tick` (token bucket). */
+  /** Bytes that may still leave now, refilled as time passes (token bucket). */
   #budget: number;
+  #refilledMs: number;
   readonly #stats: Pick<HostStats, "snapshotBytesSent">;
 
   constructor(parts: {
@@ -72,6 +75,7 @@ export class SnapshotSender {
     this.#finished = parts.finished;
     this.#stats = parts.stats;
     this.#budget = burstOf(parts.limits.snapshotBytesPerS);
+    this.#refilledMs = parts.clock.nowMs();
   }
 
   get active(): number {
@@ -135,10 +139,8 @@ export class SnapshotSender {
     this.#finished(sending.group, sending.to, message.kind === "done");
   }
 
-  /** Refills the rate and gives up on what stalled. */
-  tick(elapsedMs: number): void {
-    const perS = this.#limits.snapshotBytesPerS;
-    this.#budget = Math.min(burstOf(perS), this.#budget + (perS * elapsedMs) / 1000);
+  /** Goes on with what waited for the rate, and gives up on what stalled. */
+  tick(): void {
     const nowMs = this.#clock.nowMs();
     for (const sending of [...this.#sending.values()]) {
       // With nothing under way it is our own rate that it waits for.
@@ -168,10 +170,20 @@ export class SnapshotSender {
     }
   }
 
+  #refill(): void {
+    const nowMs = this.#clock.nowMs();
+    const perS = this.#limits.snapshotBytesPerS;
+    this.#budget = Math.min(burstOf(perS), this.#budget + (perS * (nowMs - this.#refilledMs)) / 1000);
+    this.#refilledMs = nowMs;
+  }
+
+  /** A chunk or two: each acknowledgement brings the next, so that a turn is not long for a fast stream (R13). */
   #pump(sending: Sending): void {
+    this.#refill();
     // The first chunk asks whether the snapshot may lie there at all: refused, it has cost no more.
     const window = sending.acked < 0 ? 1 : this.#limits.snapshotWindowChunks;
-    while (!sending.ended && this.#budget > 0 && sending.sequence - sending.acked <= window) {
+    for (let chunks = 0; chunks < chunksAtOnce; chunks++) {
+      if (sending.ended || this.#budget <= 0 || sending.sequence - sending.acked > window) return;
       const block = sending.cursor.next(this.#limits.sliceRows, this.#limits.snapshotChunkBytes);
       const body = block === undefined ? undefined : encodeBlock(block);
       const message = this.#message(sending, body);

@@ -58,7 +58,7 @@ describe("a snapshot", () => {
       h.boot(away);
       expectLevel(h, away, want);
     }
-    expect(met).toBeGreaterThan(20);
+    expect(met).toBeGreaterThanOrEqual(20);
   });
 
   it("goes under the index that its rows show, whenever the core asked for it (R4)", () => {
@@ -347,6 +347,7 @@ describe("the sender of a stream", () => {
       batch.put("data", Buffer.from(`${i}`.padStart(4, "0")), Buffer.alloc(10_000));
     engine.write(batch, { sync: false }, () => {});
     const stats = { snapshotBytesSent: 0 };
+    const clock = new VirtualClock();
     const unacknowledged: { id: string; sequence: number }[] = [];
     const send: Transport["send"] = (_to, _channel, body) => {
       const message = decodeBulk(body);
@@ -356,7 +357,7 @@ describe("the sender of a stream", () => {
     const sender = new SnapshotSender({
       engine,
       transport: { send } as unknown as Transport,
-      clock: new VirtualClock(),
+      clock,
       logger: silentLogger,
       limits: { ...defaultLimits, snapshotBytesPerS: perS, snapshotChunkBytes: 20_000 },
       boot: "b",
@@ -372,10 +373,11 @@ describe("the sender of a stream", () => {
       snapshotsOut: new Map<number, number>(),
     } as unknown as Group;
     // Nothing to send for long: that is no credit.
-    for (let i = 0; i < 100; i++) sender.tick(50);
+    clock.advance(5_000);
     sender.begin(group, 2, { kind: "snapshot", from: 1, to: 2, term: 6, snapshot: meta });
-    for (let ms = 0; ms < 1000; ms += 50) {
-      sender.tick(50);
+    for (let ms = 0; ms < 1000; ms += 5) {
+      clock.advance(5);
+      if (ms % 50 === 0) sender.tick();
       for (const { id, sequence } of unacknowledged.splice(0))
         sender.onMessage({ kind: "ack", id, sequence });
     }
@@ -383,12 +385,12 @@ describe("the sender of a stream", () => {
     expect(stats.snapshotBytesSent).toBeLessThan(1.3 * perS);
   });
 
-  it("sends no second chunk before the first was taken", () => {
+  it("sends no second chunk before the first was taken, then a few for each that is taken (R13)", () => {
     const rows = [1, 2, 3].map((i) => Uint8Array.of(i));
     const { sender, bodies } = sentOf("leader", 6, rows);
     expect(bodies.map((body) => body.kind === "chunk" && body.sequence)).toEqual([0]);
     sender.onMessage({ kind: "ack", id: bodies[0]?.id ?? "", sequence: 0 });
-    expect(bodies.map((body) => body.kind === "chunk" && body.sequence)).toEqual([0, 1, 2, 3]);
+    expect(bodies.map((body) => body.kind === "chunk" && body.sequence)).toEqual([0, 1, 2]);
   });
 
   it("sends nothing that another leadership asked for", () => {
