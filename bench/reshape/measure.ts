@@ -8,6 +8,7 @@ import { fill } from "./fill.ts";
 import { type GrowthResult, measureGrowth } from "./growth.ts";
 import { type LostNodeResult, measureLostNode } from "./lost-node.ts";
 import { Operator } from "./operator.ts";
+import { Pauses } from "./pauses.ts";
 import { measureWork, type WorkResult } from "./work.ts";
 
 export interface ReshapeOptions {
@@ -31,6 +32,8 @@ export interface ReshapeOptions {
 export type ReshapePart = "work" | "growth";
 
 export interface ReshapeResult {
+  /** The longest that the benchmark itself was kept waiting for the CPU. */
+  readonly pauseMs: number;
   readonly work?: { readonly bytes: number; readonly users: WorkResult; readonly lostNode: LostNodeResult };
   readonly growth?: GrowthResult & { readonly bytes: number };
 }
@@ -39,10 +42,11 @@ const workShards = 16;
 
 export async function measureReshape(options: ReshapeOptions): Promise<ReshapeResult> {
   const { parts } = options;
-  return {
-    ...(parts.includes("work") ? { work: await measureFour(options) } : {}),
-    ...(parts.includes("growth") ? { growth: await measureThreeToFive(options) } : {}),
-  };
+  const pauses = new Pauses();
+  const work = parts.includes("work") ? { work: await measureFour(options) } : {};
+  const growth = parts.includes("growth") ? { growth: await measureThreeToFive(options) } : {};
+  pauses.stop();
+  return { pauseMs: pauses.longestMs, ...work, ...growth };
 }
 
 async function measureFour(options: ReshapeOptions): Promise<ReshapeResult["work"] & object> {

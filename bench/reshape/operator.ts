@@ -73,7 +73,7 @@ export class Operator {
   async end(id: string | undefined): Promise<void> {
     if (id === undefined) return;
     await this.until(`operation ${id} is over`, async () => {
-      const row = await this.#admin.get<OperationRow>(`/v1/admin/operations/${id}`);
+      const row: OperationRow = await this.#admin.get(`/v1/admin/operations/${id}`);
       if (row.state === "running") return false;
       if (row.state !== "done") throw new Error(`operation ${id}: ${JSON.stringify(row)}`);
       return true;

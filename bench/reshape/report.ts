@@ -25,6 +25,7 @@ export function reshapeReport(run: ReshapeRun): string {
   const about = [
     ...describeEnvironment(environment),
     `- kvorum ${version}, all nodes and a nats-server on this one machine; values of ${formatNumber(valueBytes / 1024)} KiB`,
+    `- the load generator itself waited for the CPU for at most ${formatNumber(result.pauseMs)} ms`,
   ];
   const work = result.work === undefined ? [] : workReport(result.work, run);
   const growth = result.growth === undefined ? [] : growthReport(result.growth, run);

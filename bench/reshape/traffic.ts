@@ -58,14 +58,23 @@ export class Traffic {
     await Promise.all(
       this.#hosts().map(async (host) => {
         const url = urlOf(host);
-        const page = await fetch(`${url}/metrics`).then((answer) => answer.text());
-        const bytes = sentIn(page);
+        const page = await pageOf(url);
+        if (page === undefined) return;
         const readings = this.#readings.get(url) ?? [];
-        // A node that was just started had sent nothing before.
         if (readings.length === 0) this.#readings.set(url, readings);
-        readings.push({ ms: performance.now(), bytes });
+        readings.push({ ms: performance.now(), bytes: sentIn(page) });
       }),
     );
+  }
+}
+
+/** undefined: it could not be asked now; the counter goes on. */
+async function pageOf(url: string): Promise<string | undefined> {
+  try {
+    const answer = await fetch(`${url}/metrics`);
+    return answer.ok ? await answer.text() : undefined;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { Random } from "#runtime";
 import { processTree } from "../proc.ts";
@@ -7,6 +8,8 @@ import { type Keep, type Served, urlOf } from "./served.ts";
 
 const readyLimitMs = 300_000;
 const nodeCount = 3;
+/** Of an admin request. */
+const triesMax = 10;
 
 export interface KvorumOptions {
   /** The repository, built. */
@@ -121,15 +124,25 @@ export class Admin {
     return (await this.#get(path)) as T;
   }
 
-  /** One attempt at one node, which takes turns. */
-  async send(method: "POST" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<Told> {
-    const { hosts } = this.#kvorum;
-    const host = hosts[this.#next++ % hosts.length];
-    if (host === undefined) throw new Error("the cluster has no hosts");
-    const json = { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-    const init = { method, signal: AbortSignal.timeout(10_000), ...(body === undefined ? {} : json) };
-    const answer = await fetch(`${urlOf(host)}${path}`, init);
-    return { status: answer.status, body: await answer.text() };
+  /** Asks one node after the other until one answers; carried out once however often it is sent. */
+  async send(method: "POST" | "PATCH", path: string, body?: unknown): Promise<Told> {
+    const key = { "Idempotency-Key": randomUUID() };
+    const json = { headers: { ...key, "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    for (let attempt = 1; ; attempt++) {
+      const { hosts } = this.#kvorum;
+      const host = hosts[this.#next++ % hosts.length];
+      if (host === undefined) throw new Error("the cluster has no hosts");
+      const init = { method, signal: AbortSignal.timeout(10_000) };
+      try {
+        const sent = body === undefined ? { ...init, headers: key } : { ...init, ...json };
+        const answer = await fetch(`${urlOf(host)}${path}`, sent);
+        const told = { status: answer.status, body: await answer.text() };
+        if (answer.status < 500 || attempt === triesMax) return told;
+      } catch (error) {
+        this.#kvorum.demandAlive();
+        if (attempt === triesMax) throw error;
+      }
+    }
   }
 
   /** The shard that a key belongs to, from the header of a read, which is far cheaper than asking placement. */
