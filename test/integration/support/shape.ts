@@ -1,4 +1,4 @@
-/** Looks at the shards again and again, and holds what it sees against the rules of epochs (R27). @module */
+/** Looks at the shards again and again, and holds what it sees against the rules of epochs (R6). @module */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ShardView } from "./admin.ts";
 
