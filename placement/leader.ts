@@ -375,8 +375,9 @@ export class Leader {
       // In a new term a node that is up is no news.
       if (before === undefined && liveness === "up") continue;
       const silentMs = Math.round(model.nowMs - (heard?.lastHeardMs ?? this.#termStartMs));
-      const reason =
-        liveness === "up" ? `${row.name} reports` : `${row.name} has been silent for ${silentMs} ms`;
+      const isCut = silentMs < model.settings.suspect_after_ms;
+      const silence = isCut ? "is not connected any more" : `has been silent for ${silentMs} ms`;
+      const reason = `${row.name} ${liveness === "up" ? "reports" : silence}`;
       this.#ring.add({ atMicros: model.wallMicros, kind: `node_${liveness}`, reason, node: id });
     }
     for (const [id, { leader }] of model.shards) {

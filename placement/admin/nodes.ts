@@ -181,7 +181,9 @@ export function deleteNode(context: AdminContext, parameters: Parameters, answer
   }
   const reason = isEmpty
     ? `${row.name} was deleted after its decommissioning`
-    : `${row.name} was deleted while down: its ${replicas} replicas are made again elsewhere`;
+    : replicas === 0
+      ? `${row.name} was deleted while down: its replicas had been made again elsewhere`
+      : `${row.name} was deleted while down: its ${replicas} replicas are made again elsewhere`;
   const command = { name: "node.delete", id: row.id, force, reason } as const;
   const body = { name: row.name, id: row.id, deleted: true };
   carryOut(context, { command, status: 200, body, isOperation: false }, answer);
