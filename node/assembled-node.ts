@@ -154,11 +154,13 @@ export class AssembledNode {
       shards: {
         descriptorOf: (group) => this.shards.machineOf(group)?.descriptor,
         statsOf: (group) => this.shards.reportOf(group),
+        frozenOf: (group) => this.shards.machineOf(group)?.frozen,
         suggestSplit: (group, wish) => this.shards.suggestSplit(group, wish),
       },
       orders: {
         initialRows: (shard) => initialRows(shard),
         split: (group, split, done) => this.shards.split(group, split, done),
+        merge: (group, step, done) => this.shards.merge(group, step, done),
       },
       routes: {
         version: () => this.routes.version,

@@ -5,6 +5,7 @@ import {
   encodeConfContext,
   encodeNodeReport,
   type GroupId,
+  type MergedInto,
   type NodeId,
   nodeOf,
   type Order,
@@ -33,6 +34,10 @@ const retryMs = 100;
 const avoidMs = 1_000;
 /** The first leader of a new shard tries again after these, since its peers may not be there yet, ms. */
 const campaignAgainMs = [30, 60, 120, 240, 480];
+
+/** How often, and for how long, it is looked whether a frozen shard is so on all its replicas. */
+const freezeLookMs = 10;
+const freezeLooks = 500;
 
 interface Acknowledged {
   readonly term: number;
@@ -288,14 +293,43 @@ export class Agent {
           this.soon();
         });
         return;
+      case "merge":
+        this.#parts.orders.merge(order.group, order.step, (outcome) => {
+          const { group, step } = order;
+          this.#parts.logger.info({ group, step: step.kind, outcome }, "step of a merge ordered");
+          this.#tellFreeze(group, 0);
+        });
+        return;
       default: {
         // The order is about that replica: a newer one of the same group is none of its business.
         if (host.view(order.group)?.replica !== order.replicaId) return;
-        const { group, replicaId, reason } = order;
+        const { group, replicaId, reason, into } = order;
+        if (into !== undefined && this.#isNeededBy(into)) return;
         this.#parts.logger.warn({ group, replicaId, reason }, "destroying a replica");
         host.destroy(group, () => this.soon());
       }
     }
+  }
+
+  /**
+   * Whether the shard that took over another has yet to do so here: it needs that one's rows (R34). One without
+   * any state was not there when it did; its state will come whole.
+   */
+  #isNeededBy(into: MergedInto): boolean {
+    const target = this.#parts.shards.descriptorOf(into.group);
+    return target !== undefined && target.epoch.version < into.version;
+  }
+
+  /** Reports once now, and as soon as the last replica has acknowledged: writers wait for it. */
+  #tellFreeze(group: GroupId, attempt: number): void {
+    if (this.#stopped) return;
+    if (attempt > 0 && attempt < freezeLooks && this.#watch.isFreezing(group)) {
+      this.#parts.clock.after(freezeLookMs, () => this.#tellFreeze(group, attempt + 1));
+      return;
+    }
+    this.#watch.touch(group);
+    this.soon();
+    if (attempt === 0) this.#parts.clock.after(freezeLookMs, () => this.#tellFreeze(group, 1));
   }
 
   #create(order: Extract<Order, { kind: "create" }>): void {

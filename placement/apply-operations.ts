@@ -1,6 +1,7 @@
 import type { GroupId, NodeId, ReplicaId, ShardDescriptor, SplitChild } from "#proto";
 import { type Applied, type CommandOf, done, refused } from "./applied.ts";
 import { taskBegun, taskEnded } from "./apply-jobs.ts";
+import { rollBack } from "./apply-merges.ts";
 import type { NewEvent } from "./events.ts";
 import type { Tables } from "./rows.ts";
 import { type OperationRow, operationOf, type PlacementState, type Step } from "./state.ts";
@@ -22,6 +23,11 @@ export function beginOperation(
   if (running !== undefined && !givesWay) {
     return refused(`operation ${running.id} is at work on the same group`);
   }
+  if (c.target !== undefined) {
+    if (!state.shards.has(c.target)) return refused(`there is no shard ${c.target}`);
+    const other = operationOf(state, c.target);
+    if (other !== undefined) return refused(`operation ${other.id} is at work on shard ${c.target}`);
+  }
   const id = state.counters.operation;
   const wrong = taskBegun(tables, c, id);
   if (wrong !== undefined) return refused(wrong);
@@ -35,6 +41,7 @@ export function beginOperation(
     group: c.group,
     reason: c.reason,
     steps,
+    ...(c.target === undefined ? {} : { target: c.target }),
     ...(c.move === undefined ? {} : { move: c.move }),
     ...(c.job === undefined ? {} : { job: c.job }),
     ...(c.background === true ? { background: true } : {}),
@@ -105,7 +112,10 @@ export function advanceOperation(
 ): Applied {
   const row = tables.state.operations.get(c.id);
   if (row?.state !== "running" || row.at + 1 !== c.at) return refused(`operation ${c.id} is not there`);
-  if (c.at >= row.steps.length) return finish(tables, row, "done", "", stampMicros);
+  if (c.at >= row.steps.length) {
+    const { state, detail } = row.rollback ?? { state: "done", detail: "" };
+    return finish(tables, row, state, detail, stampMicros);
+  }
   tables.putOperation({ ...row, at: c.at, stepStartedMicros: stampMicros });
   const reason = `step ${c.at} of ${row.steps.length}: ${row.reason}`;
   return done(0, operationEvent(`${row.kind}_progress`, row.group, reason, stampMicros));
@@ -130,7 +140,7 @@ export function decideSplit(tables: Tables, c: CommandOf<"operation.split">, sta
 export function endOperation(tables: Tables, c: CommandOf<"operation.end">, stampMicros: number): Applied {
   const row = tables.state.operations.get(c.id);
   if (row?.state !== "running") return refused(`operation ${c.id} is not running`);
-  return finish(tables, row, c.state, c.detail, stampMicros);
+  return rollBack(tables, row, c, stampMicros) ?? finish(tables, row, c.state, c.detail, stampMicros);
 }
 
 export function finish(

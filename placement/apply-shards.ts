@@ -1,6 +1,7 @@
-import { compareBytes, isName, noBytes, type ShardDescriptor } from "#proto";
+import { compareBytes, equalBytes, type GroupId, isName, noBytes, type ShardDescriptor } from "#proto";
 import { type Applied, type CommandOf, done, nameRule, refused } from "./applied.ts";
 import { beginJob } from "./apply-jobs.ts";
+import { finish } from "./apply-operations.ts";
 import type { NewEvent } from "./events.ts";
 import type { Tables } from "./rows.ts";
 import { findKeyspace } from "./state.ts";
@@ -76,6 +77,11 @@ export function deleteKeyspace(
   const { state } = tables;
   const keyspace = state.keyspaces.get(c.id);
   if (keyspace === undefined) return refused(`there is no keyspace ${c.id}`);
+  const merge = [...state.operations.values()].find(
+    (row) => row.kind === "merge" && row.state === "running" && isOf(tables, row.group, c.id),
+  );
+  // Its target's replicas need the source's until they have taken it over.
+  if (merge !== undefined) return refused(`operation ${merge.id} merges shards of it`);
   const shards = [...state.shards.values()]
     .map((row) => row.descriptor)
     .filter((shard) => shard.keyspace === c.id)
@@ -90,21 +96,31 @@ export function deleteKeyspace(
   return { result: begun.result, events: [...begun.events, ...retired] };
 }
 
+function isOf({ state }: Tables, group: GroupId, keyspace: number): boolean {
+  return state.shards.get(group)?.descriptor.keyspace === keyspace;
+}
+
 export function reportShards(tables: Tables, c: CommandOf<"shards.report">): Applied {
   let taken = 0;
   for (const reported of c.descriptors) {
     const row = tables.state.shards.get(reported.id);
-    // Only membership changes come this way (R32); ranges change by commands of their own.
-    const newer =
-      row !== undefined &&
-      reported.epoch.version === row.descriptor.epoch.version &&
-      reported.epoch.confVersion > row.descriptor.epoch.confVersion;
-    if (!newer) continue;
+    if (row === undefined || !isNewsOf(reported, row.descriptor)) continue;
     const { epoch, replicas } = reported;
     tables.putShard({ ...row, descriptor: { ...row.descriptor, epoch, replicas } });
     taken += 1;
   }
   return done(taken);
+}
+
+/**
+ * A newer epoch of the same range: a membership change (R32), or what a merge did that has not come about. Ranges
+ * change by commands of their own.
+ */
+export function isNewsOf(reported: ShardDescriptor, known: ShardDescriptor): boolean {
+  const { version, confVersion } = known.epoch;
+  if (reported.epoch.version === version) return reported.epoch.confVersion > confVersion;
+  const sameRange = equalBytes(reported.start, known.start) && equalBytes(reported.end, known.end);
+  return sameRange && reported.epoch.version > version && reported.epoch.confVersion >= confVersion;
 }
 
 export function bearShards(tables: Tables, c: CommandOf<"shards.born">): Applied {
@@ -157,4 +173,36 @@ export function splitShard(tables: Tables, c: CommandOf<"shards.split">, stampMi
     events.push({ atMicros: stampMicros, kind: "shard_created", reason, shard: child.id });
   }
   return done(step.children.length, ...events);
+}
+
+/** One shard is no more, the other has both ranges, in this one command: they tile at every moment. */
+export function mergeShards(tables: Tables, c: CommandOf<"shards.merge">, stampMicros: number): Applied {
+  const { state } = tables;
+  const row = state.operations.get(c.id);
+  const step = row?.steps.find((s) => s.kind === "merge");
+  const target = row?.target === undefined ? undefined : state.shards.get(row.target);
+  const source = row === undefined ? undefined : state.shards.get(row.group)?.descriptor;
+  if (row?.state !== "running" || step === undefined || target === undefined || source === undefined)
+    return refused(`there is no merge ${c.id}`);
+  const { descriptor } = target;
+  const sourceFirst = compareBytes(source.start, descriptor.start) < 0;
+  const version = Math.max(step.source.epoch.version, step.expected.version) + 1;
+  tables.putShard({
+    ...target,
+    descriptor: {
+      ...descriptor,
+      start: sourceFirst ? source.start : descriptor.start,
+      end: sourceFirst ? descriptor.end : source.end,
+      epoch: { ...descriptor.epoch, version },
+    },
+  });
+  tables.retireShard(source.id, { group: descriptor.id, version });
+  const reason = `shard ${source.id} has become a part of shard ${descriptor.id}: ${row.reason}`;
+  tables.noteDecision(descriptor.id, { atMicros: stampMicros, kind: "merge", reason });
+  const ended = finish(tables, row, "done", "", stampMicros);
+  const events = [
+    { atMicros: stampMicros, kind: "shard_retired", reason, shard: source.id },
+    { atMicros: stampMicros, kind: "shard_merged", reason, shard: descriptor.id },
+  ];
+  return { result: ended.result, events: [...ended.events, ...events] };
 }

@@ -1,12 +1,14 @@
 import { changeSettings } from "#proto";
 import { type Applied, type CommandOf, done, refused } from "./applied.ts";
 import { beginJob, endJob, extendJob, settleTask } from "./apply-jobs.ts";
+import { decideMerge } from "./apply-merges.ts";
 import { changeMembership, deleteNode, join, liveness, refresh, update } from "./apply-nodes.ts";
 import { advanceOperation, beginOperation, decideSplit, endOperation, finish } from "./apply-operations.ts";
 import {
   bearShards,
   createKeyspace,
   deleteKeyspace,
+  mergeShards,
   reportShards,
   retireShards,
   splitShard,
@@ -66,6 +68,8 @@ function applyOne(tables: Tables, command: Command, stampMicros: number): Applie
       return retireShards(tables, command, stampMicros);
     case "shards.split":
       return splitShard(tables, command, stampMicros);
+    case "shards.merge":
+      return mergeShards(tables, command, stampMicros);
     case "logs.compacted": {
       const { count, reason, shard } = command;
       const about = shard === undefined ? {} : { shard };
@@ -77,6 +81,8 @@ function applyOne(tables: Tables, command: Command, stampMicros: number): Applie
       return beginOperation(tables, command, stampMicros);
     case "operation.split":
       return decideSplit(tables, command, stampMicros);
+    case "operation.merge":
+      return decideMerge(tables, command, stampMicros);
     case "operation.advance":
       return advanceOperation(tables, command, stampMicros);
     case "operation.end":

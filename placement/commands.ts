@@ -2,6 +2,8 @@ import {
   descriptorFields,
   encode,
   FieldReader,
+  type Frozen,
+  frozenFields,
   type GroupId,
   type Membership,
   memberships,
@@ -9,6 +11,7 @@ import {
   type Partition,
   ProtocolError,
   readDescriptor,
+  readFrozen,
   type ShardDescriptor,
 } from "#proto";
 import { moveFields, readMove } from "./operation-rows.ts";
@@ -88,6 +91,8 @@ export type Command =
   | { readonly name: "config.set"; readonly changes: Readonly<Record<string, unknown>> }
   /** The split that operation `id` ordered has been applied: parent and children change places in one go. */
   | { readonly name: "shards.split"; readonly id: number }
+  /** The merge that operation `id` ordered has been applied: one shard is no more, the other has its range. */
+  | { readonly name: "shards.merge"; readonly id: number }
   /**
    * New replicas stand as minus their node's id in `steps`: apply gives the ids, one per node; and those of
    * a split's children. `task`: the one of `job` that this carries out.
@@ -102,12 +107,21 @@ export type Command =
       readonly job?: number;
       readonly task?: number;
       readonly background?: true;
+      /** Of a merge. */
+      readonly target?: GroupId;
     }
   /** Where to split, as the leader suggested: apply gives the children's ids. */
   | {
       readonly name: "operation.split";
       readonly id: number;
       readonly boundaries: readonly Uint8Array[];
+    }
+  /** The source stands still on all its replicas, as its leader reports: the target may take it over. */
+  | {
+      readonly name: "operation.merge";
+      readonly id: number;
+      readonly source: ShardDescriptor;
+      readonly frozen: Frozen;
     }
   /** The step before `at` is done. */
   | { readonly name: "operation.advance"; readonly id: number; readonly at: number }
@@ -215,6 +229,7 @@ function commandFields(c: Command): unknown[] {
     case "shards.retire":
       return [c.name, c.ids, c.reason];
     case "shards.split":
+    case "shards.merge":
       return [c.name, c.id];
     case "logs.compacted":
       return [c.name, c.count, c.reason, c.shard ?? null];
@@ -222,11 +237,13 @@ function commandFields(c: Command): unknown[] {
       return [c.name, c.changes];
     case "operation.begin": {
       const steps = c.steps.map(stepFields);
-      const whose = [c.job ?? null, c.task ?? null, c.background ?? false];
+      const whose = [c.job ?? null, c.task ?? null, c.background ?? false, c.target ?? null];
       return [c.name, c.kind, c.group, c.reason, steps, moveFields(c.move), ...whose];
     }
     case "operation.split":
       return [c.name, c.id, c.boundaries];
+    case "operation.merge":
+      return [c.name, c.id, descriptorFields(c.source), frozenFields(c.frozen)];
     case "operation.advance":
       return [c.name, c.id, c.at];
     case "operation.end":
@@ -297,6 +314,7 @@ function readCommand(f: FieldReader): Command {
     case "shards.retire":
       return { name, ids: ids(f), reason: f.text() };
     case "shards.split":
+    case "shards.merge":
       return { name, id: f.integer(1) };
     case "logs.compacted": {
       const head = { name, count: f.integer(), reason: f.text() };
@@ -316,6 +334,8 @@ function readWork(name: Command["name"], f: FieldReader): Command {
       return readBegin(f);
     case "operation.split":
       return { name, id: f.integer(1), boundaries: readBoundaries(f) };
+    case "operation.merge":
+      return { name, id: f.integer(1), source: readDescriptor(f.any()), frozen: readFrozen(f.any()) };
     case "operation.advance":
       return { name, id: f.integer(1), at: f.integer(1) };
     case "operation.end":
@@ -373,11 +393,13 @@ function readBegin(f: FieldReader): Command {
   const job = f.optional((r) => r.integer(1));
   const task = f.optional((r) => r.integer());
   const background = f.optional((r) => r.boolean()) ?? false;
+  const target = f.optional((r) => r.integer(1));
   return {
     ...head,
     ...(move === undefined ? {} : { move }),
     ...(job === undefined ? {} : { job }),
     ...(task === undefined ? {} : { task }),
     ...(background ? { background } : {}),
+    ...(target === undefined ? {} : { target }),
   };
 }

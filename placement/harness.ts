@@ -168,12 +168,14 @@ function partsOf(name: string, shards: ReadonlyMap<GroupId, BareShard>, routes: 
         if (descriptor === undefined) return undefined;
         return { descriptor, bytes: 1_000, keys: 10, writesPerSecond: 1, readsPerSecond: 2 };
       },
+      frozenOf: () => undefined,
       suggestSplit: () => ({ kind: "blocked", reason: "there is nothing in it" }),
     },
     orders: {
       initialRows: (shard) => (tx) =>
         tx.put("meta", groupRow(metaTags.shardState, shard.id), encode(descriptorFields(shard))),
       split: () => {},
+      merge: () => {},
     },
     routes: {
       version: () => routes.version(),

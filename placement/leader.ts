@@ -216,8 +216,16 @@ export class Leader {
     this.#routes.update(model);
     // While decisions are on their way into the log, a plan would be made from what is no longer true.
     if (this.#outstanding === 0) for (const command of plan(model)) this.#propose(command);
-    this.#orders = planOrders(model);
+    this.#orders = this.#withoutHaste(planOrders(model));
     this.#nudgeForNew();
+  }
+
+  /** R10: whoever left placement's own group is needed until that stands for good, which is soon. */
+  #withoutHaste(orders: Map<NodeId, Order[]>): Map<NodeId, Order[]> {
+    if (this.#parts.host().view(placementGroup)?.settled !== false) return orders;
+    this.#changed();
+    const waits = (order: Order): boolean => order.kind === "destroy" && order.group === placementGroup;
+    return new Map([...orders].map(([node, list]) => [node, list.filter((order) => !waits(order))]));
   }
 
   #propose(command: Command, done?: (result: Written) => void): void {
@@ -410,6 +418,8 @@ function orderKey(node: NodeId, order: Order): string {
       return `${node} create ${order.shard.id} ${order.replicaId}`;
     case "suggest":
       return `${node} suggest ${order.group} ${order.by} ${order.ways}`;
+    case "merge":
+      return `${node} merge ${order.group} ${order.step.kind} ${order.step.operation}`;
     case "split":
       return `${node} split ${order.group} ${order.split.expected.version} ${order.split.expected.confVersion}`;
     default:

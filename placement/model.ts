@@ -86,7 +86,11 @@ export function buildModel(input: ModelInput): Model {
   const { nowMs, wallMicros, self, state } = input;
   const nodes = buildNodes(input);
   const operations = new Map<GroupId, OperationRow>();
-  for (const row of state.operations.values()) if (row.state === "running") operations.set(row.group, row);
+  for (const row of state.operations.values()) {
+    if (row.state !== "running") continue;
+    operations.set(row.group, row);
+    if (row.target !== undefined) operations.set(row.target, row);
+  }
   const seen = gather(nodes);
   const shards = new Map<GroupId, GroupModel>();
   for (const row of state.shards.values()) {

@@ -42,6 +42,8 @@ export function operationFields(row: OperationRow): unknown[] {
     moveFields(row.move),
     row.job ?? null,
     row.background ?? false,
+    row.target ?? null,
+    row.rollback === undefined ? null : [row.rollback.state, row.rollback.detail],
   ];
 }
 
@@ -62,13 +64,22 @@ export function readOperation(f: FieldReader): OperationRow {
   const move = f.optional((r) => readMove(r.any()));
   const job = f.optional((r) => r.integer(1));
   const background = f.optional((r) => r.boolean()) ?? false;
+  const target = f.optional((r) => r.integer(1));
+  const rollback = f.optional((r) => readRollback(r.any()));
   return {
     ...row,
     ...ending,
     ...(move === undefined ? {} : { move }),
     ...(job === undefined ? {} : { job }),
     ...(background ? { background } : {}),
+    ...(target === undefined ? {} : { target }),
+    ...(rollback === undefined ? {} : { rollback }),
   };
+}
+
+function readRollback(value: unknown): NonNullable<OperationRow["rollback"]> {
+  const f = new FieldReader(value, "rollback");
+  return { state: f.choice(["failed", "cancelled"] as const), detail: f.text() };
 }
 
 function readEnding(f: FieldReader): { finishedMicros?: number; detail?: string } {

@@ -2,8 +2,10 @@ import type {
   Address,
   BootId,
   ClusterId,
+  Frozen,
   GroupId,
   KeyspaceDescriptor,
+  MergeStep,
   NodeId,
   NodeInfo,
   Partition,
@@ -33,6 +35,8 @@ export interface ShardReporter {
   /** Undefined before the replica's first rows have come. */
   descriptorOf(group: GroupId): ShardDescriptor | undefined;
   statsOf(group: GroupId): ShardStats | undefined;
+  /** Set while a shard stands still to be merged. */
+  frozenOf(group: GroupId): Frozen | undefined;
   /** Where to part a shard led here; looks at its data, so only when asked for. */
   suggestSplit(group: GroupId, wish: SplitQuestion): SplitAnswer;
 }
@@ -55,6 +59,8 @@ export interface ShardOrders {
   initialRows(shard: ShardDescriptor, keyspace: KeyspaceDescriptor): ReplicaInit["rows"];
   /** Splits a shard led here. Asked twice it does no harm: the epoch it expects is gone then (R6). */
   split(group: GroupId, split: SplitCommand, done: (outcome: unknown) => void): void;
+  /** One step of a merge, in the log of a shard led here. Asked twice it does no harm either. */
+  merge(group: GroupId, step: MergeStep, done: (outcome: unknown) => void): void;
 }
 
 export interface Capacity {

@@ -27,7 +27,9 @@ class FakeHost {
   view(group: number): GroupView | undefined {
     this.looks += 1;
     const view = this.views.get(group);
-    return view === undefined ? undefined : ({ group, replica: 1, term: 6, ...view } as GroupView);
+    return view === undefined
+      ? undefined
+      : ({ group, replica: 1, term: 6, settled: true, ...view } as GroupView);
   }
 
   suspected(): boolean {
@@ -40,6 +42,7 @@ function setUp(): { host: FakeHost; clock: VirtualClock; watch: ReplicaWatch } {
   const clock = new VirtualClock();
   const shards = {
     descriptorOf: () => descriptor,
+    frozenOf: () => undefined,
     suggestSplit: () => ({ kind: "blocked" as const, reason: "" }),
     statsOf: () => ({ descriptor, bytes: 1, keys: 1, writesPerSecond: 0, readsPerSecond: 0 }),
   };
@@ -95,6 +98,21 @@ describe("what a node tells (R33)", () => {
     expect(watch.look(false).replicas).toEqual([]);
     host.views.delete(1);
     expect(watch.look(false).removed).toEqual([1]);
+  });
+
+  it("a leader's membership only when it stands for good, what was told before until then (R10)", () => {
+    const { host, watch } = setUp();
+    host.views.set(1, { ...leading, settled: false });
+    const first = watch.look(true);
+    expect(first.replicas.map((r) => [r.state, r.lead])).toEqual([["leader", undefined]]);
+    watch.acknowledged(first.replicas, first.removed, true);
+    expect(watch.look(false).replicas).toEqual([]);
+    host.views.set(1, leading);
+    const settled = watch.look(false);
+    expect(settled.replicas[0]?.lead?.descriptor).toBe(descriptor);
+    watch.acknowledged(settled.replicas, settled.removed, false);
+    host.views.set(1, { ...leading, settled: false, lastIndex: 1_000 });
+    expect(watch.look(false).replicas).toEqual([]);
   });
 
   it("does not look at followers nothing happened to, but for a sweep now and then", () => {

@@ -74,7 +74,7 @@ export class ReplicaWatch {
       const quiet = told !== undefined && told.state === "follower" && !this.#touched.has(group);
       if (quiet && !sweep) continue;
       const view = host.view(group);
-      const report = view === undefined ? undefined : this.#describe(view, nowMs);
+      const report = view === undefined ? undefined : this.#describe(view, told, nowMs);
       if (report !== undefined && (told === undefined || differs(told, report))) replicas.push(report);
       else this.#touched.delete(group);
     }
@@ -94,7 +94,7 @@ export class ReplicaWatch {
     for (const report of replicas) this.#told.set(report.group, report);
   }
 
-  #describe(view: GroupView, nowMs: number): ReplicaReport | undefined {
+  #describe(view: GroupView, told: ReplicaReport | undefined, nowMs: number): ReplicaReport | undefined {
     const { group, replica, term, role } = view;
     const descriptor = this.#descriptorOf(group);
     const state = role === "leader" ? "leader" : view.leaderReplica === undefined ? "leaderless" : "follower";
@@ -106,12 +106,15 @@ export class ReplicaWatch {
       confVersion: descriptor?.epoch.confVersion ?? 0,
     } as const;
     if (state !== "leader" || descriptor === undefined) return head;
+    // R10: whom a membership leaves out is destroyed on the word of it, so it is told only when it stands for good.
+    if (!view.settled) return told?.lead !== undefined && told.term === term ? undefined : head;
     return { ...head, lead: this.#lead(view, descriptor, nowMs) };
   }
 
   #lead(view: GroupView, descriptor: ShardDescriptor, nowMs: number): LeadReport {
     const stats = this.#statsOf(view.group, nowMs);
     const splitHint = this.#hintOf(view.group, descriptor);
+    const frozen = this.#frozenOf(view, descriptor);
     return {
       descriptor,
       peers: this.#peers(view, descriptor),
@@ -120,7 +123,27 @@ export class ReplicaWatch {
       writesPerSecond: stats?.writesPerSecond ?? 0,
       readsPerSecond: stats?.readsPerSecond ?? 0,
       ...(splitHint === undefined ? {} : { splitHint }),
+      ...(frozen === undefined ? {} : { frozen }),
     };
+  }
+
+  /** What is acknowledged is durable (R2), and the own log is where what is applied stands. */
+  #frozenOf(view: GroupView, { replicas }: ShardDescriptor): LeadReport["frozen"] {
+    const frozen = this.#parts.shards.frozenOf(view.group);
+    if (frozen === undefined) return undefined;
+    const { progress, replica } = view;
+    const everywhere = replicas.every(
+      ({ replicaId }) => replicaId === replica || (progress.get(replicaId)?.match ?? 0) >= frozen.index,
+    );
+    return { ...frozen, everywhere };
+  }
+
+  /** A shard led here stands still, and not all of its replicas are known to. */
+  isFreezing(group: GroupId): boolean {
+    const view = this.#parts.host().view(group);
+    const descriptor = this.#descriptorOf(group);
+    if (view?.role !== "leader" || descriptor === undefined) return false;
+    return this.#frozenOf(view, descriptor)?.everywhere === false;
   }
 
   #hintOf(group: GroupId, { epoch }: ShardDescriptor): SplitHint | undefined {
@@ -161,6 +184,7 @@ export function differs(told: ReplicaReport, now: ReplicaReport): boolean {
   const [ea, eb] = [a.descriptor.epoch, b.descriptor.epoch];
   if (ea.version !== eb.version || ea.confVersion !== eb.confVersion) return true;
   if (a.peers.length !== b.peers.length) return true;
+  if (a.frozen?.index !== b.frozen?.index || a.frozen?.everywhere !== b.frozen?.everywhere) return true;
   return (
     hintDiffers(a.splitHint, b.splitHint) ||
     isFar(a.bytes, b.bytes, 4_096) ||

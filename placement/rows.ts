@@ -8,6 +8,7 @@ import {
   type GroupId,
   type KeyspaceDescriptor,
   keyspaceFields,
+  type MergedInto,
   memberships,
   metaTags,
   ProtocolError,
@@ -172,11 +173,12 @@ export class Tables {
     ]);
   }
 
-  retireShard(id: number): void {
+  retireShard(id: number, into?: MergedInto): void {
     this.state.shards.delete(id);
     this.state.retired.add(id);
+    if (into !== undefined) this.state.merged.set(id, into);
     this.#delete(tables.shard, id);
-    this.#put(tables.retired, id, []);
+    this.#put(tables.retired, id, into === undefined ? [] : [into.group, into.version]);
     if (this.state.decisions.delete(id)) this.#delete(tables.decisions, id);
   }
 
@@ -295,7 +297,7 @@ function readRow(state: PlacementState, key: Uint8Array, value: Uint8Array): voi
       return;
     }
     case tables.retired:
-      state.retired.add(idOf(key));
+      readRetired(state, idOf(key), f);
       return;
     case tables.operation: {
       const row = readOperation(f);
@@ -318,6 +320,12 @@ function readRow(state: PlacementState, key: Uint8Array, value: Uint8Array): voi
     default:
       throw new ProtocolError(`placement row of an unknown table ${key[1]}`);
   }
+}
+
+function readRetired(state: PlacementState, id: GroupId, f: FieldReader): void {
+  state.retired.add(id);
+  const group = f.optional((r) => r.integer(1));
+  if (group !== undefined) state.merged.set(id, { group, version: f.integer() });
 }
 
 function idOf(key: Uint8Array): number {

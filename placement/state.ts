@@ -2,9 +2,11 @@ import {
   type ClusterId,
   defaultSettings,
   type Epoch,
+  type Frozen,
   type GroupId,
   type KeyspaceDescriptor,
   type Membership,
+  type MergedInto,
   type NodeId,
   type Partition,
   type ReplicaDescriptor,
@@ -102,7 +104,20 @@ export type Step =
       readonly expected: Epoch;
       readonly boundaries: readonly Uint8Array[];
       readonly children: readonly SplitChild[];
-    };
+    }
+  /** The shard stands still, until all its replicas have that in their logs; then a `merge` step follows. */
+  | { readonly kind: "freeze" }
+  /** The target takes it over. Void at another epoch of the target (R6). */
+  | {
+      readonly kind: "merge";
+      readonly expected: Epoch;
+      readonly source: ShardDescriptor;
+      readonly frozen: Frozen;
+    }
+  /** The first half of a roll-back: the target moves on from `version`, so that no merge can come any more. */
+  | { readonly kind: "seal"; readonly version: number }
+  /** The other half: the shard goes on, at a version above this one. */
+  | { readonly kind: "thaw"; readonly version: number };
 
 export const operationKinds = [
   "transfer_leader",
@@ -112,6 +127,7 @@ export const operationKinds = [
   "repair",
   "remove_learner",
   "replica_count",
+  "merge",
   "split",
 ] as const;
 export type OperationKind = (typeof operationKinds)[number];
@@ -136,6 +152,10 @@ export interface OperationRow {
   readonly group: GroupId;
   readonly reason: string;
   readonly steps: readonly Step[];
+  /** A merge: the shard that takes over `group`'s range. Nothing else may be at work on that one either. */
+  readonly target?: GroupId;
+  /** A merge that is taken back: how it will end, and why. */
+  readonly rollback?: { readonly state: "failed" | "cancelled"; readonly detail: string };
   readonly move?: MoveInfo;
   /** The job it is a part of. */
   readonly job?: number;
@@ -240,6 +260,8 @@ export interface PlacementState {
   readonly shards: Map<GroupId, ShardRow>;
   /** Shards that are no more: a replica of one is an orphan (R34). */
   readonly retired: Set<GroupId>;
+  /** Those of them that another took over. */
+  readonly merged: Map<GroupId, MergedInto>;
   readonly operations: Map<number, OperationRow>;
   readonly jobs: Map<number, JobRow>;
   /** The last decisions about each shard, oldest first. */
@@ -274,6 +296,7 @@ export function emptyState(): PlacementState {
     keyspaces: new Map(),
     shards: new Map(),
     retired: new Set(),
+    merged: new Map(),
     operations: new Map(),
     jobs: new Map(),
     decisions: new Map(),
@@ -294,7 +317,8 @@ export function findKeyspace(state: PlacementState, name: string): KeyspaceDescr
 /** The running operation of a group; there is at most one. */
 export function operationOf(state: PlacementState, group: GroupId): OperationRow | undefined {
   for (const operation of state.operations.values()) {
-    if (operation.group === group && operation.state === "running") return operation;
+    const works = operation.group === group || operation.target === group;
+    if (works && operation.state === "running") return operation;
   }
   return undefined;
 }

@@ -1,4 +1,12 @@
-import { FieldReader, type ReplicaSite, type SplitChild } from "#proto";
+import {
+  descriptorFields,
+  FieldReader,
+  frozenFields,
+  type ReplicaSite,
+  readDescriptor,
+  readFrozen,
+  type SplitChild,
+} from "#proto";
 import { type Step, type Task, taskActions, taskStates } from "./state.ts";
 
 /** Steps and tasks in rows and commands. @module */
@@ -24,6 +32,16 @@ export function stepFields(step: Step): unknown[] {
       return [step.kind, step.replicas.map((r) => [r.replicaId, r.nodeId])];
     case "suggest":
       return [step.kind, step.by, step.ways];
+    case "freeze":
+      return [step.kind];
+    case "merge": {
+      const { expected, source, frozen } = step;
+      const head = [step.kind, expected.version, expected.confVersion];
+      return [...head, descriptorFields(source), frozenFields(frozen)];
+    }
+    case "seal":
+    case "thaw":
+      return [step.kind, step.version];
     default:
       return [
         step.kind,
@@ -38,7 +56,20 @@ export function stepFields(step: Step): unknown[] {
 /** In a command, a replica that has no id yet stands as minus its node's. */
 const anyId = Number.MIN_SAFE_INTEGER;
 
-const stepKinds = ["turn", "transfer", "handOver", "conf", "caughtUp", "gone", "suggest", "split"] as const;
+const stepKinds = [
+  "turn",
+  "transfer",
+  "handOver",
+  "conf",
+  "caughtUp",
+  "gone",
+  "suggest",
+  "split",
+  "freeze",
+  "merge",
+  "seal",
+  "thaw",
+] as const;
 
 /** @throws ProtocolError */
 export function readStep(value: unknown): Step {
@@ -67,6 +98,18 @@ export function readStep(value: unknown): Step {
       };
     case "suggest":
       return { kind, by: f.choice(["size", "load"] as const), ways: f.integer(2) };
+    case "freeze":
+      return { kind };
+    case "merge":
+      return {
+        kind,
+        expected: { version: f.integer(), confVersion: f.integer() },
+        source: readDescriptor(f.any()),
+        frozen: readFrozen(f.any()),
+      };
+    case "seal":
+    case "thaw":
+      return { kind, version: f.integer() };
     default:
       return {
         kind,

@@ -98,6 +98,12 @@ export function decodeMergeStep(bytes: Uint8Array): MergeStep | undefined {
   return readMergeStep(f.integer(1), f);
 }
 
+/** A shard that is no more has gone into `group`, which was at `version` right after. */
+export interface MergedInto {
+  readonly group: GroupId;
+  readonly version: number;
+}
+
 export function frozenFields(f: Frozen): unknown[] {
   return [f.operation, f.target, f.index, f.term, f.clockMicros];
 }

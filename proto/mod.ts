@@ -88,6 +88,7 @@ export {
   encodeMergeStep,
   type Frozen,
   frozenFields,
+  type MergedInto,
   type MergeStep,
   readFrozen,
 } from "./merge.ts";

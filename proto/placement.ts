@@ -1,6 +1,15 @@
 import { decode, encode, FieldReader, ProtocolError } from "./codec.ts";
 import type { ClusterId, GroupId, NodeId, ReplicaId } from "./ids.ts";
 import type { Partition } from "./keys.ts";
+import {
+  decodeMergeStep,
+  encodeMergeStep,
+  type Frozen,
+  frozenFields,
+  type MergedInto,
+  type MergeStep,
+  readFrozen,
+} from "./merge.ts";
 import { decodeRouteTable, encodeRouteTable, type RouteTable, type RouteVersion } from "./routes.ts";
 import { changeSettings, defaultSettings, type Settings } from "./settings.ts";
 import {
@@ -117,6 +126,8 @@ export interface LeadReport {
   readonly writesPerSecond: number;
   readonly readsPerSecond: number;
   readonly splitHint?: SplitHint;
+  /** The shard stands still, to be merged. `everywhere`: each of its replicas has that in its log, durably. */
+  readonly frozen?: Frozen & { readonly everywhere: boolean };
 }
 
 /** One replica on the reporting node. `leaderless`: it knows of no leader (R33). */
@@ -178,6 +189,7 @@ function replicaReportFields(r: ReplicaReport): unknown[] {
           l.writesPerSecond,
           l.readsPerSecond,
           l.splitHint === undefined ? null : hintFields(l.splitHint),
+          l.frozen === undefined ? null : [...frozenFields(l.frozen), l.frozen.everywhere],
         ];
   return [r.group, r.replicaId, r.term, r.state, r.confVersion, lead];
 }
@@ -216,7 +228,15 @@ function readLead(value: unknown): LeadReport {
     readsPerSecond: f.number(),
   };
   const splitHint = f.optional((r) => readHint(r.any()));
-  return { ...lead, ...(splitHint === undefined ? {} : { splitHint }) };
+  const frozen = f.optional((r) => {
+    const fields = r.list((field) => field);
+    return { ...readFrozen(fields), everywhere: fields.at(-1) === true };
+  });
+  return {
+    ...lead,
+    ...(splitHint === undefined ? {} : { splitHint }),
+    ...(frozen === undefined ? {} : { frozen }),
+  };
 }
 
 function readReplicaReport(value: unknown): ReplicaReport {
@@ -333,12 +353,18 @@ export type Order =
       readonly slots: number;
     }
   | { readonly kind: "split"; readonly group: GroupId; readonly split: SplitCommand }
-  /** Only for a replica that a newer membership does not have, or of a retired shard (R34). */
+  /** One step of a merge, in the log of a shard led there. */
+  | { readonly kind: "merge"; readonly group: GroupId; readonly step: MergeStep }
+  /**
+   * Only for a replica that a newer membership does not have, or of a retired shard (R34). `into`: not while
+   * the node's own replica of that one has yet to take over what this one has.
+   */
   | {
       readonly kind: "destroy";
       readonly group: GroupId;
       readonly replicaId: ReplicaId;
       readonly reason: string;
+      readonly into?: MergedInto;
     };
 
 function orderFields(o: Order): unknown[] {
@@ -363,14 +389,18 @@ function orderFields(o: Order): unknown[] {
       return [o.kind, o.group, o.by, o.ways, o.partition, o.slots];
     case "split":
       return [o.kind, o.group, encodeSplit(o.split)];
-    default:
-      return [o.kind, o.group, o.replicaId, o.reason];
+    case "merge":
+      return [o.kind, o.group, encodeMergeStep(o.step)];
+    default: {
+      const into = o.into === undefined ? null : [o.into.group, o.into.version];
+      return [o.kind, o.group, o.replicaId, o.reason, into];
+    }
   }
 }
 
 function readOrder(value: unknown): Order {
   const f = new FieldReader(value, "order");
-  const kind = f.choice(["create", "transfer", "conf", "suggest", "split", "destroy"] as const);
+  const kind = f.choice(["create", "transfer", "conf", "suggest", "split", "merge", "destroy"] as const);
   switch (kind) {
     case "create":
       return {
@@ -412,9 +442,23 @@ function readOrder(value: unknown): Order {
       if (split.integer() !== splitTag) throw new ProtocolError("split order: not a split");
       return { kind, group, split: readSplit(split) };
     }
-    default:
-      return { kind, group: f.integer(), replicaId: f.integer(1), reason: f.text() };
+    case "merge": {
+      const group = f.integer(1);
+      const step = decodeMergeStep(f.bytes());
+      if (step === undefined) throw new ProtocolError("merge order: not a merge's step");
+      return { kind, group, step };
+    }
+    default: {
+      const head = { kind, group: f.integer(), replicaId: f.integer(1), reason: f.text() };
+      const into = f.optional((r) => readMergedInto(r.any()));
+      return { ...head, ...(into === undefined ? {} : { into }) };
+    }
   }
+}
+
+function readMergedInto(value: unknown): MergedInto {
+  const f = new FieldReader(value, "merged into");
+  return { group: f.integer(1), version: f.integer() };
 }
 
 /** A node's own standing, told with each report's answer. */

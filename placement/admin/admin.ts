@@ -26,7 +26,7 @@ import {
 import { cancelOperation } from "./operations.ts";
 import { Parameters, Refusal } from "./parameters.ts";
 import { rebalance } from "./rebalance.ts";
-import { moveReplica, scatterShard, splitShard, transferLeader } from "./shards.ts";
+import { mergeShards, moveReplica, scatterShard, splitShard, transferLeader } from "./shards.ts";
 import { takeSnapshots } from "./snapshot.ts";
 import {
   clusterView,
@@ -113,6 +113,7 @@ const handlers: ReadonlyMap<string, Handler> = new Map(
     "shards.transferLeader": transferLeader,
     "shards.scatter": scatterShard,
     "shards.split": splitShard,
+    "shards.merge": mergeShards,
     "shards.why": viewing(({ model }, parameters) => whyView(model, findShard(model, parameters))),
     locate: viewing(({ model }, parameters) => locateView(model, findShard(model, parameters))),
     rebalance,

@@ -1,6 +1,7 @@
 import { encodeKey, inRange, slotBoundary, slotOf } from "#proto";
 import { type GroupModel, isCaughtUp, isVoter, type Model, type NodeModel } from "../model.ts";
 import { draftOf } from "../plan/board.ts";
+import { areNeighbours, beginMerge } from "../plan/merges.ts";
 import { beginMove, beginTransfer } from "../plan/moves.ts";
 import { planScatter, tasksOf } from "../plan/plans.ts";
 import { beginSplit, isOneSlot, slotsOf, splitAt } from "../plan/splits.ts";
@@ -117,6 +118,32 @@ export function splitShard(context: AdminContext, parameters: Parameters, answer
   const how = at === undefined ? `in ${ways ?? 2}` : "at a key";
   const command = beginSplit(shard, `an operator splits shard ${shard.id} ${how}`, step);
   carryOut(context, { command, status: 202, body: {}, isOperation: true }, answer);
+}
+
+/** `{id, with}`: shard `id` takes over the range of its neighbour `with`. */
+export function mergeShards(context: AdminContext, parameters: Parameters, answer: Answer): void {
+  const { model } = context;
+  const target = takeShard(model, parameters);
+  const other = parameters.whole("with", 1) ?? 0;
+  parameters.end();
+  const source = model.shards.get(other);
+  if (source === undefined) throw new Refusal("not_found", `there is no shard ${other}`);
+  if (!areNeighbours(source, target))
+    throw new Refusal("conflict", `shard ${other} is not a neighbour of shard ${target.id}`);
+  demandFree(source);
+  demandFree(target);
+  for (const shard of [source, target]) demandWhole(shard);
+  const reason = `an operator merges shard ${source.id} into shard ${target.id}`;
+  const command = beginMerge(source, target, reason);
+  carryOut(context, { command, status: 202, body: {}, isOperation: true }, answer);
+}
+
+/** A merge waits for every replica: begun without one, it could only fail. */
+function demandWhole({ id, health, descriptor }: GroupModel): void {
+  const whole = health === "healthy" && descriptor.replicas.every((r) => r.role === "voter");
+  if (whole) return;
+  const reason = `shard ${id} has not all its replicas: a merge needs every one of both shards`;
+  throw new Refusal("blocked", reason, { blockers: [{ shard: id, reason }] });
 }
 
 /** In a hash keyspace the boundary of the key's slot, or the next one inside the shard. */

@@ -149,6 +149,10 @@ const stepEtaMs: Readonly<Record<Step["kind"], number>> = {
   gone: 500,
   suggest: 500,
   split: 500,
+  freeze: 200,
+  merge: 200,
+  seal: 200,
+  thaw: 200,
 };
 
 export function operationView(model: Model, row: OperationRow): Json {
@@ -164,6 +168,7 @@ export function operationView(model: Model, row: OperationRow): Json {
     id: String(row.id),
     kind: row.kind,
     ...(row.group === 0 ? {} : { shard: row.group }),
+    ...(row.target === undefined ? {} : { into: row.target }),
     ...(from === undefined ? {} : { from: nameOf(model, from) }),
     ...(to === undefined ? {} : { to: nameOf(model, to) }),
     ...(row.job === undefined ? {} : { part_of: String(row.job) }),
@@ -190,6 +195,9 @@ function blockedOn(model: Model, row: OperationRow): string | undefined {
   const group = groupOf(model, row);
   if (group?.leader === undefined) return "the group has no leader";
   const step = row.steps[row.at];
+  if (row.target !== undefined && model.shards.get(row.target)?.leader === undefined)
+    return `shard ${row.target} has no leader`;
+  if (step?.kind === "freeze") return "waits until every replica of both shards is level and stands still";
   if (step?.kind === "turn" && row.move !== undefined) {
     const full = new MoveRoom(model).full(row.move).map((node) => nameOf(model, node));
     return full.length === 0

@@ -1,4 +1,5 @@
 import { sameLabels } from "../apply-nodes.ts";
+import { isNewsOf } from "../apply-shards.ts";
 import type { Command } from "../commands.ts";
 import type { Checker } from "./decision.ts";
 
@@ -7,10 +8,7 @@ export const checkEpochs: Checker = (model) => {
   const descriptors = [];
   for (const { descriptor, lead } of model.shards.values()) {
     if (lead === undefined) continue;
-    const { epoch } = lead.descriptor;
-    const newer =
-      epoch.version === descriptor.epoch.version && epoch.confVersion > descriptor.epoch.confVersion;
-    if (newer) descriptors.push(lead.descriptor);
+    if (isNewsOf(lead.descriptor, descriptor)) descriptors.push(lead.descriptor);
   }
   return descriptors.length === 0 ? [] : [{ name: "shards.report", descriptors }];
 };

@@ -4,6 +4,7 @@ import { type GroupModel, isCaughtUp, isVoter, type Model, nameOf } from "../mod
 import type { OperationRow, Step } from "../state.ts";
 import type { Checker } from "./decision.ts";
 import { MoveRoom } from "./limits.ts";
+import { isSealed, isThawed, mergeOf, mergeOrder } from "./merge-steps.ts";
 
 /** How long a step may take before its operation fails, ms. Waiting for one's turn has no end. */
 const stepTimeoutMs: Readonly<Record<Step["kind"], number>> = {
@@ -15,6 +16,12 @@ const stepTimeoutMs: Readonly<Record<Step["kind"], number>> = {
   gone: 60_000,
   suggest: 15_000,
   split: 30_000,
+  // Nobody can write meanwhile.
+  freeze: 5_000,
+  merge: 5_000,
+  // There is no other way on.
+  seal: Number.POSITIVE_INFINITY,
+  thaw: Number.POSITIVE_INFINITY,
 };
 
 export function groupOf(model: Model, operation: OperationRow): GroupModel | undefined {
@@ -54,6 +61,10 @@ function progress(model: Model, operation: OperationRow, room: MoveRoom): Comman
     }
     if (hint !== undefined) return { name: "operation.end", id, state: "failed", detail: hint.blocked };
   }
+  if (step.kind === "freeze") {
+    const ready = mergeOf(model, operation, group);
+    if (ready !== undefined) return ready;
+  }
   const failed = whyFailed(model, group, operation, step);
   if (failed === undefined) return undefined;
   // What was ordered to be destroyed is an orphan now, operation or none: it is ordered until it is gone.
@@ -91,6 +102,10 @@ export function isDone(model: Model, group: GroupModel, step: Step): boolean {
       });
     case "split":
       return group.descriptor.epoch.version > step.expected.version;
+    case "seal":
+      return isSealed(model, group, step);
+    case "thaw":
+      return isThawed(group, step);
     default:
       return false;
   }
@@ -189,6 +204,11 @@ export function orderOf(
       const split = { expected, partition, boundaries, children };
       return { node, order: { kind: "split", group: group.id, split } };
     }
+    case "freeze":
+    case "merge":
+    case "seal":
+    case "thaw":
+      return mergeOrder(model, operation, group, step);
     default:
       return undefined;
   }

@@ -41,7 +41,9 @@ function* planDestroys(model: Model): Generator<[NodeId, Order]> {
   for (const [node, { heard }] of model.nodes) {
     for (const { group, replicaId, confVersion } of heard?.replicas.values() ?? []) {
       const reason = isOrphan(model.state, group, replicaId, confVersion);
-      if (reason !== undefined) yield [node, { kind: "destroy", group, replicaId, reason }];
+      if (reason === undefined) continue;
+      const into = model.state.merged.get(group);
+      yield [node, { kind: "destroy", group, replicaId, reason, ...(into === undefined ? {} : { into }) }];
     }
   }
 }

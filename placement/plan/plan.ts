@@ -8,12 +8,14 @@ import { checkEpochs, checkNodes } from "./facts.ts";
 import { coolHotShards } from "./hot.ts";
 import { checkJobs } from "./jobs.ts";
 import { checkJoint, checkLearners, checkPlacementVoters } from "./membership.ts";
+import { recordMerges } from "./merge-steps.ts";
+import { checkMerges } from "./merges.ts";
 import { checkOperations } from "./operations.ts";
 import { checkSplits, recordSplits } from "./splits.ts";
 import { balanceReplicas, checkParting, checkRepair } from "./upkeep.ts";
 
 /** What is written down as it happens, whatever else is going on. */
-const recorders: readonly Checker[] = [checkNodes, checkEpochs, recordSplits, checkBirths];
+const recorders: readonly Checker[] = [checkNodes, checkEpochs, recordSplits, recordMerges, checkBirths];
 
 /** In order: what is begun is finished before anything new, safety comes before evenness. */
 const schedulers: readonly Checker[] = [
@@ -25,6 +27,7 @@ const schedulers: readonly Checker[] = [
   checkCount,
   checkJobs,
   checkSplits,
+  checkMerges,
   checkParting,
   balanceReplicas,
   coolHotShards,

@@ -1,3 +1,4 @@
+import { equalBytes, type ShardDescriptor } from "#proto";
 import type { Command } from "../commands.ts";
 import type { GroupModel, Model } from "../model.ts";
 import type { OperationRow, Step } from "../state.ts";
@@ -16,12 +17,27 @@ export const recordSplits: Checker = (model) => {
     if (lead === undefined || lead.descriptor.epoch.version <= descriptor.epoch.version) continue;
     // An operation given up on counts too: its order may have been in the shard's log by then.
     const operation = [...model.state.operations.values()].find(
-      (row) => row.group === id && splitStep(row)?.expected.version === descriptor.epoch.version,
+      (row) => row.group === id && isDoneBy(splitStep(row), descriptor, lead.descriptor),
     );
     if (operation !== undefined) commands.push({ name: "shards.split", id: operation.id });
   }
   return commands;
 };
+
+/** Merges move versions on too: the parent ends where the first child begins. */
+function isDoneBy(
+  step: ReturnType<typeof splitStep>,
+  before: ShardDescriptor,
+  after: ShardDescriptor,
+): boolean {
+  const [end] = step?.boundaries ?? [];
+  return (
+    step?.expected.version === before.epoch.version &&
+    end !== undefined &&
+    equalBytes(after.end, end) &&
+    equalBytes(after.start, before.start)
+  );
+}
 
 export function splitStep({ steps }: OperationRow): Extract<Step, { kind: "split" }> | undefined {
   return steps.find((step) => step.kind === "split");

@@ -15,6 +15,7 @@ import { invariant, type Random } from "#runtime";
 import { dataRange, dedupRange } from "../state-rows.ts";
 import { decodeValueRow } from "../value-row.ts";
 import { confChange, ShardCluster, TestRoutes, testKeyspace } from "./cluster.ts";
+import { goodRules, MergeOrders, type MergeRules } from "./merge-orders.ts";
 import { Writer } from "./writer.ts";
 
 const nodeIds: readonly NodeId[] = [1, 2, 3, 4, 5];
@@ -33,6 +34,10 @@ export interface SplitReport {
   deadlines: number;
   /** Children that a node was not to have (any more) when it applied their split. */
   unwanted: number;
+  merged: number;
+  rolledBack: number;
+  /** Replicas of merged shards that their node needed still. */
+  kept: number;
   /** Snapshots refused since another replica's rows lay there, among other reasons. */
   refused: number;
 }
@@ -54,12 +59,17 @@ export class SplitFuzz {
     mismatches: 0,
     deadlines: 0,
     unwanted: 0,
+    merged: 0,
+    rolledBack: 0,
+    kept: 0,
     refused: 0,
   };
   readonly cluster: ShardCluster;
   readonly #random: Random;
   readonly #routes = new TestRoutes();
   readonly #writers: Writer[] = [];
+  readonly #merges: MergeOrders;
+  readonly #rules: MergeRules | undefined;
   readonly #epochs = new Map<GroupId, ShardDescriptor["epoch"]>();
   /** The last split of each. */
   readonly #splits = new Map<GroupId, SplitCommand>();
@@ -70,7 +80,8 @@ export class SplitFuzz {
   #nextShard = 2;
   #slow = true;
 
-  constructor(seed: number, wrap?: (machine: StateMachine) => StateMachine) {
+  /** @param rules - shards are merged too, by these */
+  constructor(seed: number, wrap?: (machine: StateMachine) => StateMachine, rules?: MergeRules) {
     const cluster = new ShardCluster({
       seed,
       nodes: nodeIds.length,
@@ -86,6 +97,8 @@ export class SplitFuzz {
     });
     this.cluster = cluster;
     this.#random = cluster.random.fork("events");
+    this.#rules = rules;
+    this.#merges = new MergeOrders(cluster, cluster.random.fork("merges"), rules ?? goodRules);
     const slowest = [0, 3, 30][this.#random.below(3)] ?? 0;
     this.#routes.learn([cluster.create(1, [1, 2, 3], none, none)]);
     for (let i = 0; i < 6; i++) {
@@ -104,6 +117,7 @@ export class SplitFuzz {
     const wild = [0, 5, 20, 60][this.#random.below(4)] ?? 0;
     for (let i = 0; i < steps; i++) {
       this.#event(wild);
+      if (this.#rules !== undefined) this.#driveMerges();
       cluster.run(this.#random.below(60_000) / 1000);
       this.#observe();
     }
@@ -115,6 +129,9 @@ export class SplitFuzz {
       this.report.deadlines += writer.deadlines;
     }
     this.report.unwanted = cluster.logged.get("a split's child is not for this node") ?? 0;
+    this.report.merged = this.#merges.merged;
+    this.report.rolledBack = this.#merges.rolledBack;
+    this.report.kept = this.#merges.kept;
     this.report.refused = cluster.logged.get("snapshot not taken") ?? 0;
     return this.report;
   }
@@ -131,10 +148,15 @@ export class SplitFuzz {
     else if (this.#behind !== undefined) this.#moveAwayBehind(this.#behind);
   }
 
+  #driveMerges(): void {
+    if (this.#random.chance(0.15)) this.#merges.begin();
+    this.#merges.drive(40);
+  }
+
   // ---- What placement would order
 
   #anyLed(): { readonly group: GroupId; readonly node: NodeId; readonly shard: ShardDescriptor } | undefined {
-    const groups = [...this.cluster.descriptors().keys()];
+    const groups = [...this.#merges.shards().keys()].filter((group) => !this.#merges.isBusy(group));
     const group = groups[this.#random.below(Math.max(1, groups.length))];
     const node = group === undefined ? undefined : this.cluster.leaderOf(group);
     if (group === undefined || node === undefined) return undefined;
@@ -144,7 +166,7 @@ export class SplitFuzz {
 
   #split(): void {
     const led = this.#anyLed();
-    if (led === undefined || this.cluster.descriptors().size >= shardsMax) return;
+    if (led === undefined || this.#merges.shards().size >= shardsMax) return;
     const command = this.#splitOf(led.shard);
     if (command === undefined) return;
     const { service } = this.cluster.node(led.node);
@@ -270,12 +292,14 @@ export class SplitFuzz {
   /** R34: whoever the newest membership does not name, and which is not on its way in. */
   #destroyRemoved(): void {
     const newest = this.cluster.descriptors();
-    for (const { host } of this.cluster.nodes.values()) {
+    for (const { id, host } of this.cluster.nodes.values()) {
       for (const group of host.groups()) {
         const replica = host.view(group)?.replica;
         const ids = newest.get(group)?.replicas.map((r) => r.replicaId);
-        if (replica === undefined || ids === undefined || ids.includes(replica)) continue;
-        if (replica > Math.max(...ids)) continue;
+        if (replica === undefined || ids === undefined) continue;
+        const isOver = this.#merges.retired.has(group);
+        if (!isOver && (ids.includes(replica) || replica > Math.max(...ids))) continue;
+        if (isOver && this.#merges.mustKeep(id, group)) continue;
         host.destroy(group, () => {
           this.report.destroyed += 1;
         });
@@ -375,7 +399,9 @@ export class SplitFuzz {
 
   #converge(): void {
     const { cluster } = this;
-    for (let i = 0; i < 40; i++) {
+    for (let i = 0; i < 40 || !this.#merges.idle; i++) {
+      invariant(i < 400, "merges do not end");
+      this.#merges.drive(20);
       this.#destroyRemoved();
       this.#leaveJoint();
       cluster.run(400);
@@ -385,6 +411,7 @@ export class SplitFuzz {
     this.#destroyRemoved();
     cluster.run(3_000);
     this.#observe();
+    this.#checkEnded();
     this.#checkTiling();
     this.#checkReplicas();
     this.#checkKeys();
@@ -401,8 +428,14 @@ export class SplitFuzz {
     }
   }
 
+  #checkEnded(): void {
+    for (const group of this.#merges.retired.keys())
+      for (const { id, host } of this.cluster.nodes.values())
+        invariant(host.view(group) === undefined, `node ${id}: shard ${group} was merged and is still here`);
+  }
+
   #checkTiling(): void {
-    const sorted = [...this.cluster.descriptors().values()].sort((a, b) => compareBytes(a.start, b.start));
+    const sorted = [...this.#merges.shards().values()].sort((a, b) => compareBytes(a.start, b.start));
     const text = sorted.map(
       (s) => `${s.id}:[${Buffer.from(s.start)},${Buffer.from(s.end)})@${s.epoch.version}`,
     );
@@ -410,7 +443,7 @@ export class SplitFuzz {
   }
 
   #checkReplicas(): void {
-    for (const [group, shard] of this.cluster.descriptors()) {
+    for (const [group, shard] of this.#merges.shards()) {
       let want: string | undefined;
       for (const { replicaId, nodeId } of shard.replicas) {
         const who = `shard ${group}, replica ${replicaId} on node ${nodeId}`;
@@ -427,7 +460,7 @@ export class SplitFuzz {
   #checkKeys(): void {
     for (const { keys, told } of this.#writers) {
       for (const [i, key] of keys.entries()) {
-        const shard = [...this.cluster.descriptors().values()].find((s) => inRange(key, s.start, s.end));
+        const shard = [...this.#merges.shards().values()].find((s) => inRange(key, s.start, s.end));
         for (const { nodeId } of shard?.replicas ?? []) {
           const row = this.cluster.node(nodeId).engine.get("data", dataKey(testKeyspace, key));
           const value = row === undefined ? "" : Buffer.from(decodeValueRow(row).value).toString();
