@@ -14,6 +14,7 @@ import { beforeChange, rememberRemoved } from "./farewell.ts";
 import type { Group } from "./group.ts";
 import { confirmRead, serveReads } from "./reads.ts";
 import { appliedRow, appliedValue } from "./rows.ts";
+import { beginSettling } from "./settling.ts";
 import type { Shared } from "./shared.ts";
 
 /**
@@ -88,7 +89,9 @@ function applyConfChange(shared: Shared, group: Group, entry: Entry, tx: Overlay
   const known = conf === undefined ? undefined : beforeChange(group);
   const accepted = conf !== undefined && group.machine.applyConfChange(entry, change, conf, tx);
   if (accepted) {
+    const before = group.conf;
     group.core.applyConfChange(change);
+    beginSettling(shared, group, before);
     if (known !== undefined) rememberRemoved(shared, group, known, entry.index);
   }
   shared.peersDirty = true;
@@ -113,7 +116,11 @@ function queueAnswers(shared: Shared, group: Group, entry: Entry, results: reado
   if (applied === undefined) return;
   const { done } = applied;
   invariant(done.length === results.length, `group ${group.group}: an entry's results are not one a command`);
-  for (const [i, answer] of done.entries()) {
-    shared.answer(() => answer({ kind: "applied", result: results[i], index }));
+  // Who asked that a member leave hears of it when it is not needed any more (R10).
+  const settling = entry.kind === "conf" ? group.settling : undefined;
+  for (const [i, tell] of done.entries()) {
+    const answer = (): void => tell({ kind: "applied", result: results[i], index });
+    if (settling === undefined) shared.answer(answer);
+    else settling.answers.push(answer);
   }
 }

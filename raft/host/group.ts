@@ -1,6 +1,7 @@
 import type { BootId, GroupId, NodeId, ReplicaId } from "#proto";
 import type { ConfChange, ConfState, Core, ProgressStatus, Ready, Role } from "#raft/core";
 import type { LogStore } from "./log-store.ts";
+import type { Settling } from "./settling.ts";
 import type { GroupView, ReadOutcome, StateMachine } from "./types.ts";
 import { type ProposeDone, Waiters } from "./waiters.ts";
 
@@ -89,6 +90,8 @@ export class Group implements GroupView {
   readonly #learnedNodes: Map<ReplicaId, NodeId> = new Map();
   /** R10: since when a joint configuration is in force that only an order leaves, monotonic ms. */
   jointSinceMs: number | undefined;
+  /** R10: on the leader under which members left, until they are needed no more. */
+  settling: Settling | undefined;
   /** R10: members that were removed under this leader and may not know it yet. */
   readonly farewells: Map<ReplicaId, Farewell> = new Map();
 
@@ -141,6 +144,10 @@ export class Group implements GroupView {
     return this.core.conf;
   }
 
+  get settled(): boolean {
+    return this.core.role !== "leader" || (this.settling === undefined && this.core.committedInTerm);
+  }
+
   get progress(): ReadonlyMap<ReplicaId, ProgressStatus> {
     return this.core.role === "leader" ? this.core.status().progress : noProgress;
   }
@@ -191,7 +198,8 @@ export class Group implements GroupView {
    */
   abandon(reason: "no_replica" | "stopped"): (() => void)[] {
     const refused = { kind: "refused", reason } as const;
-    const answers: (() => void)[] = [];
+    const answers: (() => void)[] = [...(this.settling?.answers ?? [])];
+    this.settling = undefined;
     for (const { done } of [...this.commands, ...this.confChanges]) answers.push(() => done(refused));
     for (const waiter of this.waiters.takeAll()) {
       for (const done of waiter.done) answers.push(() => done({ kind: "unknown" }));

@@ -43,6 +43,9 @@ export class LogStore implements LogReader {
   #last: number;
   #lastTerm: number;
   #hardState: HardState;
+  /** The lowest entry that may change the membership and is not known on disk to be committed; 0: none. */
+  #openConf = 0;
+  #lastConf = 0;
   #applied: Applied;
   /** A dense run of entries that ends at #last, or nothing. */
   #cache: Entry[] = [];
@@ -67,6 +70,9 @@ export class LogStore implements LogReader {
     const last = this.#findLast();
     this.#last = last?.index ?? this.#truncated.index;
     this.#lastTerm = last?.term ?? this.#truncated.term;
+    // Not read to see whether there is one: a row more, once, costs less.
+    if (this.#last > this.#hardState.commit) this.#openConf = this.#hardState.commit + 1;
+    this.#lastConf = this.#openConf === 0 ? 0 : this.#last;
     this.#left = this.#findLeft();
     invariant(this.#applied.index <= this.#last, `group ${group}: applied beyond the log`);
     invariant(this.#applied.index >= this.#truncated.index, `group ${group}: compacted beyond applied`);
@@ -163,8 +169,10 @@ export class LogStore implements LogReader {
     const { term, vote } = this.#hardState;
     this.#hardState = state;
     // A commit index alone is not worth a row: it may go back over a restart, and never goes below the
-    // applied index, which is kept with the state (R38).
-    if (state.term === term && state.vote === vote) return;
+    // applied index, which is kept with the state (R38). One that passes a membership change is (R10).
+    const passesConf = this.#openConf !== 0 && state.commit >= this.#openConf;
+    if (state.term === term && state.vote === vote && !passesConf) return;
+    if (passesConf) this.#openConf = state.commit < this.#lastConf ? state.commit + 1 : 0;
     batch.put("raft", hardStateRow(this.#group), hardStateValue(state));
   }
 
@@ -179,6 +187,10 @@ export class LogStore implements LogReader {
       batch.delete("raft", entryRow(this.#group, index));
     }
     for (const entry of entries) {
+      if (entry.kind === "conf") {
+        if (this.#openConf === 0) this.#openConf = entry.index;
+        this.#lastConf = entry.index;
+      }
       const value = entryValue(entry);
       if (this.#bytes !== undefined) this.#bytes += value.length + 17;
       batch.put("raft", entryRow(this.#group, entry.index), value);

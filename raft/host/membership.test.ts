@@ -32,6 +32,8 @@ function change(h: HostHarness, wanted: ConfChange): string {
   return outcome;
 }
 
+const leave: ConfChange = { transition: "auto", changes: [], context };
+
 const confOf = (
   h: HostHarness,
 ): { readonly voters: readonly number[]; readonly outgoing: readonly number[] } =>
@@ -69,6 +71,44 @@ describe("a joint configuration (R10)", () => {
     h.run(1_000);
     h.boot(4);
     h.until("left", () => h.leaderOf(1) !== undefined && confOf(h).outgoing.length === 0, 30_000);
+  });
+});
+
+describe("who has left is needed no more once the change is answered (R10)", () => {
+  it("by a lone voter in place of another, whose node loses power at once", () => {
+    const h = started([1]);
+    expect(change(h, learner(4))).toBe("applied");
+    h.run(1_000);
+    expect(change(h, joint({ kind: "voter", id: 4 }, { kind: "remove", id: 1 }))).toBe("applied");
+    expect(change(h, leave)).toBe("transferring");
+    h.until("node 4 leads", () => h.leaderOf(1) === 4);
+    expect(change(h, leave)).toBe("applied");
+    for (const node of [1, 4]) h.crash(node, "none");
+    h.boot(4);
+    h.until("it leads alone", () => h.leaderOf(1) === 4);
+    expect(h.put(1, "after")).toBe("applied");
+  });
+
+  it.each([1, 2, 3, 4])("by a majority of those who stay, without the leader too: seed %i", (seed) => {
+    const h = new HostHarness({ nodes: 5, seed, syncDelayMs: (random) => random.below(3) });
+    h.create(1, three);
+    h.until("leader", () => h.leaderOf(1) !== undefined);
+    h.run(300);
+    const stays = h.leaderOf(1) ?? 0;
+    const leavers = three.filter((id) => id !== stays);
+    for (const id of [4, 5]) expect(change(h, learner(id))).toBe("applied");
+    h.run(1_000);
+    const changes = [
+      ...[4, 5].map((id) => ({ kind: "voter" as const, id })),
+      ...leavers.map((id) => ({ kind: "remove" as const, id })),
+    ];
+    expect(change(h, joint(...changes))).toBe("applied");
+    expect(change(h, leave)).toBe("applied");
+    for (let node = 1; node <= 5; node++) h.crash(node, "none");
+    for (const node of [4, 5]) h.boot(node);
+    h.until("one of them leads", () => h.leaderOf(1) !== undefined);
+    expect(confOf(h).outgoing).toEqual([]);
+    expect(h.put(1, "after")).toBe("applied");
   });
 });
 

@@ -46,7 +46,7 @@ export function sleepIfIdle(shared: Shared, group: Group): void {
 function planSleep(group: Group, isGone: (node: NodeId) => boolean): SleepPlan | undefined {
   const { core } = group;
   const last = core.lastIndex;
-  if (group.hasWork || core.commit !== last || group.applied !== last) return undefined;
+  if (group.hasWork || !group.settled || core.commit !== last || group.applied !== last) return undefined;
   if (core.conf.outgoing.length > 0 || group.snapshotsOut.size > 0 || core.transferTarget !== 0) {
     return undefined;
   }

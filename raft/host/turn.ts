@@ -9,6 +9,7 @@ import type { Group } from "./group.ts";
 import { stepCommands, stepConfChanges } from "./proposals.ts";
 import { askReads, serveReads } from "./reads.ts";
 import type { Orders, Replicas } from "./replicas.ts";
+import { stepSettling } from "./settling.ts";
 import type { Shared } from "./shared.ts";
 import { installer, type SnapshotReceiver } from "./snapshot-receive.ts";
 import type { SnapshotSender } from "./snapshot-send.ts";
@@ -100,6 +101,7 @@ export class TurnLoop {
       if (group.closed || group.installing) continue;
       stepCommands(this.#shared, group);
       stepConfChanges(this.#shared, group);
+      stepSettling(this.#shared, group);
       askReads(this.#shared, group, nowMs);
       if (group.core.hasReady()) {
         group.ready = group.core.takeReady();

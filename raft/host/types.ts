@@ -73,6 +73,11 @@ export interface GroupView {
   readonly lastIndex: number;
   readonly conf: ConfState;
   readonly quiesced: boolean;
+  /**
+   * A leader's: its configuration stands for good, whatever crashes. Before that, replicas that have left it may
+   * still be needed, and must not be destroyed (R10). True on others.
+   */
+  readonly settled: boolean;
   /** Since when no leader is known, monotonic ms; undefined while one is. */
   readonly leaderlessSinceMs: number | undefined;
   /** The leader's view of its peers; empty on others. */
