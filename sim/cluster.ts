@@ -54,6 +54,7 @@ export class SimCluster {
       links: this.links,
       nodes: () => this.nodes,
       leaderOf: (shard) => this.leaderOf(this.groupAt(shard)),
+      canLose: (node) => this.#canLose(node),
       replace: (gone) => this.#replace(gone),
       reshape: (reshape) => this.reshaper.begin(reshape),
       transferLeader: (shard, to) => this.#transferLeader(this.groupAt(shard + 1), to),
@@ -89,6 +90,25 @@ export class SimCluster {
     const fresh = this.#addNode(`m${this.#replacements}`, false);
     this.links.refresh();
     fresh.start();
+  }
+
+  /**
+   * A split's child begins on a replica that lags behind its parent only when a leader of its own sends it there
+   * (R5): until then it is as good as lost, and a disk lost besides may be the majority.
+   */
+  #canLose(lost: SimNode): boolean {
+    const shards = this.nodes
+      .map(({ process }) => process?.placement()?.shards)
+      .find((seen) => seen !== undefined);
+    if (shards === undefined) return false;
+    const others = this.nodes.filter((node) => node !== lost);
+    return shards.every(({ id, replicas }) => {
+      const voters = replicas.filter(({ role }) => role === "voter" || role === "incoming");
+      const held = voters.filter(({ nodeId }) =>
+        others.some((node) => node.nodeId === nodeId && node.holds(id)),
+      );
+      return held.length * 2 > voters.length;
+    });
   }
 
   #transferLeader(group: GroupId, to: SimNode): void {

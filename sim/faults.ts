@@ -11,6 +11,8 @@ export interface FaultGround {
   readonly nodes: () => readonly SimNode[];
   /** The node that leads a shard, by the shard's place in order; 0 is placement. */
   readonly leaderOf: (shard: number) => SimNode | undefined;
+  /** Whether every shard keeps a majority of what there is of it without the node's disk. */
+  readonly canLose: (node: SimNode) => boolean;
   /** Makes a new, empty machine in place of one that is gone for good. */
   readonly replace: (gone: SimNode) => void;
   readonly transferLeader: (shard: number, to: SimNode) => void;
@@ -216,7 +218,7 @@ export class Faults {
   /** The machine comes back empty under its old name, which must be refused (R1); a new one takes its place. */
   #wipe(number: number): (() => void) | undefined {
     const node = this.#ground.nodes()[number];
-    if (node === undefined) return undefined;
+    if (node === undefined || !this.#ground.canLose(node)) return undefined;
     this.#note(`${node.name} loses its disk`);
     node.kill({ keep: "none" });
     node.wipe();

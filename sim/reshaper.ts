@@ -1,4 +1,5 @@
 import type { GroupId } from "#proto";
+import type { PlacementView } from "./assembly.ts";
 import type { Reshape } from "./plan-faults.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { World } from "./world.ts";
@@ -11,12 +12,16 @@ export interface Shape {
 }
 
 const adminTimeoutMs = 3000;
+/** Nodes are made active again by asking this often, ms: what was asked for may come late, behind what takes it back. */
+const activateEveryMs = 500;
 
 /** Asks placement, through any node, for what operators ask for. Refusals are answers too. */
 export class Reshaper {
   readonly counts: Record<string, number> = {};
   readonly #world: World;
   readonly #shape: Shape;
+  #activatedAtMs = Number.NEGATIVE_INFINITY;
+  #asked = 0;
 
   constructor(world: World, shape: Shape) {
     this.#world = world;
@@ -67,16 +72,28 @@ export class Reshaper {
 
   /** Every node active again, with all that was begun ended; true once it is so. */
   settle(): boolean {
-    const model = this.#shape
-      .nodes()
-      .map(({ process }) => process?.placement())
-      .find((seen) => seen !== undefined);
-    if (model === undefined) return false;
+    this.activate();
+    const model = this.#placement();
+    return model?.running === 0 && model.nodes.every(({ membership }) => membership === "active");
+  }
+
+  /** Asks for every node that is not active to be so again. */
+  activate(): void {
+    const nowMs = this.#world.clock.nowMs();
+    const model = this.#placement();
+    if (model === undefined || nowMs - this.#activatedAtMs < activateEveryMs) return;
+    this.#activatedAtMs = nowMs;
     for (const { name, membership } of model.nodes) {
       if (membership === "draining") this.#ask("nodes.undrain", { name });
       else if (membership !== "active") this.#ask("nodes.recommission", { name });
     }
-    return model.running === 0 && model.nodes.every(({ membership }) => membership === "active");
+  }
+
+  #placement(): PlacementView | undefined {
+    return this.#shape
+      .nodes()
+      .map(({ process }) => process?.placement())
+      .find((seen) => seen !== undefined);
   }
 
   #ask(
@@ -85,7 +102,9 @@ export class Reshaper {
     done: (ok: boolean) => void = () => {},
   ): boolean {
     const { clock, trace } = this.#world;
-    const door = this.#shape.nodes().find((node) => node.alive && !node.paused)?.process;
+    const doors = this.#shape.nodes().filter((node) => node.alive && !node.paused);
+    this.#asked += 1;
+    const door = doors[this.#asked % Math.max(1, doors.length)]?.process;
     if (door === undefined) return false;
     const asked = `${operation} ${JSON.stringify(parameters)}`;
     trace.note(clock.nowMs(), `OPERATOR ${asked}`);

@@ -144,7 +144,11 @@ class Run {
     // Long enough for a replica that was replaced while it was away to ask what became of it (R34: a minute).
     this.#advance(500);
     this.#workload.stop();
-    this.#until("the cluster heals", 90_000 + 20 * electionMaxMs, () => cluster.isReady);
+    this.#until("the cluster heals", 90_000 + 20 * electionMaxMs, () => {
+      // While most nodes drain, as operators wanted it, nothing can be made on them.
+      cluster.reshaper.activate();
+      return cluster.isReady;
+    });
     // Nobody comes back for the replicas of a machine that is gone, nor for moves to it.
     if (cluster.hasLostMachines) this.#setDownAfter(2000);
     this.#until(

@@ -1,4 +1,4 @@
-import { type GroupId, groupRow, metaTags } from "#proto";
+import { type GroupId, groupRow, metaTags, type NodeId } from "#proto";
 import { Core } from "#raft/core";
 import type { StateMachine } from "#raft/host";
 import { type Clock, invariant, type Random } from "#runtime";
@@ -51,6 +51,7 @@ export class SimNode implements Port {
   /** Of the machine, so that a restart of the process does not set it right. */
   #wallOffsetMicros: number;
   #boot: Boot | undefined;
+  #nodeId: NodeId | undefined;
   disturbances = 0;
   /** Those with a call under way; their connection breaks with the process. */
   readonly #callers = new Set<(answer: undefined) => void>();
@@ -85,6 +86,11 @@ export class SimNode implements Port {
 
   get process(): NodeProcess | undefined {
     return this.#boot?.process;
+  }
+
+  /** As of its last start; undefined before the first. */
+  get nodeId(): NodeId | undefined {
+    return this.#nodeId;
   }
 
   get isUp(): boolean {
@@ -178,6 +184,7 @@ export class SimNode implements Port {
         return;
       }
       boot.process = result.made;
+      this.#nodeId = result.made.nodeId;
       trace.note(nowMs(), `${this.name} runs as node ${result.made.nodeId}`);
     });
   }
@@ -297,6 +304,14 @@ export class SimNode implements Port {
   }
 
   // ---- views
+
+  /** Whether there is a state of the group on this disk, of a machine that is down too. */
+  holds(group: GroupId): boolean {
+    const engine = this.#boot?.engine ?? openMemory(this.#disk);
+    const found = engine.get("meta", groupRow(metaTags.hostApplied, group)) !== undefined;
+    if (this.#boot === undefined) void engine.close();
+    return found;
+  }
 
   /** The state of a group as it stands on this disk; undefined while a snapshot is being installed (R4). */
   stateOf(group: GroupId): { readonly applied: number; readonly hash: string } | undefined {
