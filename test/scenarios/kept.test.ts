@@ -120,6 +120,28 @@ const scenarios: readonly Scenario[] = [
     seeds: 3,
   },
   {
+    name: "a shard of one replica moves while power fails: who left is needed till that is known for good (R10)",
+    plan: calmPlan({
+      nodes: 4,
+      replicas: 1,
+      shards: 3,
+      clients: 1,
+      thinkMsMax: 100,
+      faults: [
+        ...every(120, 3500, (atMs, i) => ({ kind: "move", atMs, forMs: 1, shard: i, to: (i * 5 + 1) % 4 })),
+        ...every(500, 3500, (atMs) => ({
+          kind: "powerLoss",
+          atMs: atMs + 230,
+          forMs: 60,
+          target: { node: 0 },
+          all: true,
+          keep: "none",
+        })),
+      ],
+    }),
+    seeds: 5,
+  },
+  {
     name: "shards split and move while nodes crash",
     plan: calmPlan({
       nodes: 5,
