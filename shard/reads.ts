@@ -26,7 +26,11 @@ export class ReadDoor {
     const request = decodeReadRequest(body);
     const shard = this.#shards.get(request.shard);
     if (shard === undefined) {
-      reply(encodeReadResponse({ clockMicros: 0, result: { kind: "no_replica" } }));
+      // A shard that went into its neighbour has that one in its place.
+      const holder = this.#shards.locate(request.keyspace, request.key);
+      const result: ReadResult =
+        holder === undefined ? { kind: "no_replica" } : { kind: "epoch_mismatch", current: [holder] };
+      reply(encodeReadResponse({ clockMicros: 0, result }));
       return;
     }
     const { machine } = shard;

@@ -51,7 +51,7 @@ export class WriteDoor {
     const request = decodeWriteRequest(body);
     const shard = this.#shards.get(request.shard);
     if (shard === undefined) {
-      reply(encodeWriteResponse({ clockMicros: 0, result: { kind: "no_replica" } }));
+      reply(encodeWriteResponse({ clockMicros: 0, result: this.#elsewhere(request) }));
       return;
     }
     const { machine } = shard;
@@ -61,6 +61,13 @@ export class WriteDoor {
       return;
     }
     this.#propose(request, shard, (response) => reply(encodeWriteResponse(response)));
+  }
+
+  /** A shard that went into its neighbour has that one in its place, on the same nodes. */
+  #elsewhere({ command }: WriteRequest): WriteResult {
+    const decoded = commandOf(command);
+    const holder = "kind" in decoded ? undefined : this.#shards.locate(decoded.keyspace, decoded.key);
+    return holder === undefined ? { kind: "no_replica" } : { kind: "epoch_mismatch", current: [holder] };
   }
 
   #propose(
