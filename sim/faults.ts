@@ -100,6 +100,7 @@ export class Faults {
       case "drain":
       case "decommission":
       case "rebalance":
+      case "merge":
         return this.#ground.reshape(fault);
       case "wipe":
         return this.#wipe(fault.node);

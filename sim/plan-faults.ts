@@ -27,6 +27,7 @@ export const faultKinds = [
   "decommission",
   "rebalance",
   "repair",
+  "merge",
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
@@ -77,7 +78,9 @@ export type Reshape =
   | { readonly kind: "move"; readonly shard: number; readonly to: number }
   | { readonly kind: "drain"; readonly node: number }
   | { readonly kind: "decommission"; readonly node: number }
-  | { readonly kind: "rebalance" };
+  | { readonly kind: "rebalance" }
+  /** With a neighbour: the one behind it, or the one before. */
+  | { readonly kind: "merge"; readonly shard: number };
 
 export interface FaultSetting {
   readonly nodes: number;
@@ -160,6 +163,8 @@ function planFault(random: Random, kind: FaultKind, setting: FaultSetting): Faul
       return { ...base, kind, node: random.below(nodes) };
     case "rebalance":
       return { ...base, kind };
+    case "merge":
+      return { ...base, kind, shard: random.below(setting.shards) };
     case "isolate":
     case "pause":
     case "crash":

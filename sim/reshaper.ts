@@ -1,4 +1,4 @@
-import type { GroupId } from "#proto";
+import { equalBytes, type GroupId, type ShardDescriptor } from "#proto";
 import type { PlacementView } from "./assembly.ts";
 import type { Reshape } from "./plan-faults.ts";
 import type { SimNode } from "./sim-node.ts";
@@ -36,6 +36,8 @@ export class Reshaper {
         const id = this.#shape.shardAt(reshape.shard);
         return this.#ask("shards.split", { id, ways: reshape.ways }) ? () => {} : undefined;
       }
+      case "merge":
+        return this.#merge(this.#shape.shardAt(reshape.shard));
       case "move":
         return this.#move(this.#shape.shardAt(reshape.shard), node(reshape.to));
       case "drain":
@@ -54,6 +56,26 @@ export class Reshaper {
       .find(({ name, process }) => name !== to && process?.host.view(id) !== undefined);
     if (from === undefined || to === undefined) return undefined;
     return this.#ask("shards.move", { id, from: from.name, to }) ? () => {} : undefined;
+  }
+
+  #merge(id: GroupId): (() => void) | undefined {
+    const shards = this.#placement()?.shards ?? [];
+    const shard = shards.find((other) => other.id === id);
+    const isNext = (a: ShardDescriptor, b: ShardDescriptor): boolean =>
+      a.keyspace === b.keyspace && a.end.length > 0 && equalBytes(a.end, b.start);
+    const other =
+      shard === undefined
+        ? undefined
+        : (shards.find((s) => isNext(shard, s)) ?? shards.find((s) => isNext(s, shard)));
+    if (other === undefined) return undefined;
+    return this.#ask("shards.merge", { id, with: other.id }) ? () => {} : undefined;
+  }
+
+  #placement(): PlacementView | undefined {
+    return this.#shape
+      .nodes()
+      .map(({ process }) => process?.placement())
+      .find((seen) => seen !== undefined);
   }
 
   #membership(name: string | undefined, operation: string, opposite: string): (() => void) | undefined {
@@ -87,13 +109,6 @@ export class Reshaper {
       if (membership === "draining") this.#ask("nodes.undrain", { name });
       else if (membership !== "active") this.#ask("nodes.recommission", { name });
     }
-  }
-
-  #placement(): PlacementView | undefined {
-    return this.#shape
-      .nodes()
-      .map(({ process }) => process?.placement())
-      .find((seen) => seen !== undefined);
   }
 
   #ask(
