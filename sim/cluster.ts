@@ -102,6 +102,7 @@ export class SimCluster {
       .find((seen) => seen !== undefined);
     if (shards === undefined) return false;
     const others = this.nodes.filter((node) => node !== lost);
+    if (!this.#placementStays(others)) return false;
     return shards.every(({ id, replicas }) => {
       const voters = replicas.filter(({ role }) => role === "voter" || role === "incoming");
       const held = voters.filter(({ nodeId }) =>
@@ -109,6 +110,16 @@ export class SimCluster {
       );
       return held.length * 2 > voters.length;
     });
+  }
+
+  /** Would placement's own group, which is no shard, have its quorum on these? At first it has one voter alone. */
+  #placementStays(others: readonly SimNode[]): boolean {
+    const conf = this.leaderOf(placementGroup)?.process?.host.view(placementGroup)?.conf;
+    if (conf === undefined) return false;
+    const held = new Set(others.map((node) => node.process?.host.view(placementGroup)?.replica));
+    return [conf.voters, conf.outgoing].every(
+      (half) => half.length === 0 || half.filter((replica) => held.has(replica)).length * 2 > half.length,
+    );
   }
 
   #transferLeader(group: GroupId, to: SimNode): void {
