@@ -8,6 +8,7 @@ import { onceMax } from "./apply.ts";
 import { type Command, type CommandResult, encodeCommand } from "./commands.ts";
 import { bootstrapReplica, isOrphan, PlacementMachine } from "./machine.ts";
 import { loadState, placementRange } from "./rows.ts";
+import type { Step } from "./state.ts";
 
 const nothing = (): void => {};
 
@@ -182,6 +183,20 @@ describe("orphans (R34)", () => {
     r.one({ name: "shards.retire", ids: [1], reason: "merged" });
     expect(isOrphan(r.machine.state, 1, rest[0]?.replicaId ?? 0, 9)).toMatch(/no more/);
   });
+});
+
+it("a replica without data that an operation took out, and waits for, is condemned (R34)", () => {
+  const r = threeNodes();
+  r.one(keyspace([[1, 2, 3]]));
+  const steps: Step[] = [
+    { kind: "conf", changes: [{ kind: "remove", id: 99 }], joint: false, added: [] },
+    { kind: "gone", replicas: [{ replicaId: 99, nodeId: 3 }] },
+  ];
+  r.one({ name: "operation.begin", kind: "remove_learner", group: 1, reason: "test", steps });
+  expect(isOrphan(r.machine.state, 1, 99, 0)).toBeUndefined();
+  r.one({ name: "operation.advance", id: 1, at: 1 });
+  expect(isOrphan(r.machine.state, 1, 99, 0)).toMatch(/before it had data/);
+  expect(isOrphan(r.machine.state, 1, 98, 0)).toBeUndefined();
 });
 
 describe("operations", () => {

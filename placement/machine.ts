@@ -133,7 +133,12 @@ function isAbandoned(state: PlacementState, group: GroupId, replica: ReplicaId):
   let added = false;
   for (const row of state.operations.values()) {
     if (row.group !== group) continue;
-    if (row.state === "running") return undefined;
+    if (row.state === "running") {
+      // One that has got so far as to wait for its end would wait for ever.
+      const step = row.steps[row.at];
+      const isAwaited = step?.kind === "gone" && step.replicas.some(({ replicaId }) => replicaId === replica);
+      return isAwaited ? `replica ${replica} was taken out of group ${group} before it had data` : undefined;
+    }
     added ||= row.steps.some((s) => s.kind === "conf" && s.added.some((site) => site.replicaId === replica));
   }
   return added ? `replica ${replica} of group ${group} was given up before it had data` : undefined;
