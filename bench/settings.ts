@@ -63,7 +63,7 @@ export function parseSettings(argv: readonly string[]): Settings {
     .option("--reshape-mib <N>", "of data that part reshape moves", count, 1024)
     .option("--reshape-shards <N>", "that hold it", count, 64)
     .option("--reshape-limit-mib <N>", "move_bytes_per_s meanwhile", count, 16)
-    .option("--reshape-value-kib <N>", "size of its values", count, 16)
+    .option("--reshape-value-kib <N>", "size of its values", count, 64)
     .option("--reshape-quiet-seconds <N>", "without work before each work", positive, 5)
     .option("--seed <N>", "of keys, values and ports", count, 1)
     .option(

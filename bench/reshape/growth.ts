@@ -78,7 +78,9 @@ async function grow(
   });
   const plan = await operator.dryRun("rebalance");
   return await step(nodes, operator, names, plan.eta_ms, options, async () => {
-    await operator.work("rebalance", { plan: plan.plan });
+    const id = await operator.begin("rebalance", { plan: plan.plan });
+    await operator.configure({ rebalance_enabled: true });
+    await operator.end(id);
   });
 }
 
@@ -95,6 +97,7 @@ async function shrink(
     // Both at once: neither must be where the other's replicas go.
     const ids = [];
     for (const name of leaving) ids.push(await operator.begin(`nodes/${name}/decommission`));
+    await operator.configure({ rebalance_enabled: true });
     for (const id of ids) await operator.end(id);
   });
 }
@@ -114,8 +117,10 @@ async function step(
   const startedMs = performance.now();
   await run();
   await operator.untilWhole(shards);
-  const seconds = (performance.now() - startedMs) / 1000;
+  const calmMs = await operator.untilCalm();
+  const seconds = (performance.now() - startedMs - calmMs) / 1000;
   await traffic.stop();
+  await operator.configure({ rebalance_enabled: false });
   const after = await operator.shards();
   return {
     from: holders(before).size,

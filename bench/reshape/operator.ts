@@ -28,6 +28,8 @@ interface OperationRow {
 
 const askEveryMs = 50;
 const limitMs = 1_800_000;
+/** Background work begins within a moment where there is a reason. */
+const calmMs = 2_000;
 
 export class Operator {
   readonly #admin: Admin;
@@ -90,6 +92,18 @@ export class Operator {
       if (performance.now() > giveUpMs) throw new Error(`gave up waiting until ${what}`);
       await delay(askEveryMs);
     }
+  }
+
+  /** Until nothing has been under way for a while. @returns that while, ms */
+  async untilCalm(): Promise<number> {
+    let sinceMs = performance.now();
+    await this.until("nothing is under way", async () => {
+      const path = "/v1/admin/operations?state=running";
+      const running = await this.#admin.get<{ readonly items: readonly unknown[] }>(path);
+      if (running.items.length > 0) sinceMs = performance.now();
+      return performance.now() - sinceMs >= calmMs;
+    });
+    return performance.now() - sinceMs;
   }
 
   /** Every shard has its leader and three voters on nodes that are up, and nothing is under way. */
