@@ -271,11 +271,9 @@ describe("merges by themselves", () => {
       "conf",
       "conf",
       "gone",
-      "caughtUp",
       "freeze",
     ]);
     expect(command.move).toEqual({ from: 4, to: 3, bytes: 0 });
-    expect(command.steps.at(-2)).toEqual({ kind: "caughtUp", replicas: [11, 12, -3] });
   });
 });
 

@@ -18,8 +18,8 @@ export function areNeighbours({ descriptor: a }: GroupModel, { descriptor: b }: 
 }
 
 /**
- * The operation by which `target` takes over `source`: the source's replicas go where the target's are, all are
- * level, it stands still.
+ * The operation by which `target` takes over `source`: the source's replicas go where the target's are, then it
+ * stands still.
  */
 export function beginMerge(source: GroupModel, target: GroupModel, reason: string): Command {
   const nodes = new Set<NodeId>(target.descriptor.replicas.filter(isVoter).map((r) => r.nodeId));
@@ -27,7 +27,6 @@ export function beginMerge(source: GroupModel, target: GroupModel, reason: strin
   const moves = stepsTo(source, nodes);
   const arriving = [...nodes].find((node) => !held.has(node));
   const leaving = [...held.keys()].find((node) => !nodes.has(node));
-  const level: Step = { kind: "caughtUp", replicas: [...nodes].map((node) => held.get(node) ?? -node) };
   const move =
     arriving === undefined && leaving === undefined
       ? {}
@@ -45,7 +44,8 @@ export function beginMerge(source: GroupModel, target: GroupModel, reason: strin
     group: source.id,
     target: target.id,
     reason,
-    steps: [...wait, ...moves, level, { kind: "freeze" }],
+    // Which waits until all replicas of both are level, but not for long: a dead node's are to be replaced.
+    steps: [...wait, ...moves, { kind: "freeze" }],
     ...move,
   };
 }

@@ -123,7 +123,7 @@ const changings: Readonly<Record<string, Changing>> = {
   "POST nodeDecommission": { summary: "Moves every replica off", good: planned },
   "POST nodeRecommission": { summary: "Takes a node back into use" },
   "POST shardSplit": { summary: "Splits it at a key, or by size in ways" },
-  "POST shardMerge": { summary: "Joins it with its neighbour" },
+  "POST shardMerge": { summary: "Takes over the keys of its neighbour, which ends" },
   "POST shardTransferLeader": { summary: "Hands its leadership over" },
   "POST shardMove": { summary: "Moves a replica" },
   "POST shardScatter": { summary: "Spreads its replicas and leaders anew" },

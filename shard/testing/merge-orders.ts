@@ -1,4 +1,4 @@
-import type { GroupId, MergeStep, NodeId, ShardDescriptor } from "#proto";
+import type { GroupId, MergedInto, MergeStep, NodeId, ShardDescriptor } from "#proto";
 import { invariant, type Random } from "#runtime";
 import { neighbourProblem } from "../merge.ts";
 import type { ShardCluster } from "./cluster.ts";
@@ -17,11 +17,7 @@ interface Merge {
   ticks: number;
 }
 
-/** Where a shard that is no more has gone, as placement keeps it with the retired id. */
-export interface MergedInto {
-  readonly group: GroupId;
-  readonly version: number;
-}
+const lateMax = 20;
 
 /** Placement's part in merges: rules that a bug may break. */
 export interface MergeRules {
@@ -43,7 +39,7 @@ export class MergeOrders {
   readonly #random: Random;
   readonly #rules: MergeRules;
   readonly #merges: Merge[] = [];
-  /** Sent once: may come again much later. */
+  /** The last ones sent: each may come again later. */
   readonly #old: { readonly group: GroupId; readonly step: MergeStep }[] = [];
   #operations = 0;
 
@@ -94,12 +90,13 @@ export class MergeOrders {
   drive(patience: number): void {
     for (const merge of [...this.#merges]) {
       merge.ticks += 1;
-      if (merge.ticks > patience || this.#random.chance(0.002)) this.#rollBack(merge);
+      const givenUp = this.#random.chance(merge.phase === "merge" ? 0.1 : 0.002);
+      if (givenUp || merge.ticks > patience) this.#rollBack(merge);
       this.#look(merge);
       if (this.#random.chance(0.7)) this.#send(merge);
     }
-    const late = this.#old[this.#random.below(Math.max(1, this.#old.length * 20))];
-    if (late !== undefined) this.#order(late.group, late.step);
+    const late = this.#old[this.#random.below(lateMax)];
+    if (late !== undefined && this.#random.chance(0.1)) this.#order(late.group, late.step);
   }
 
   #rollBack(merge: Merge): void {
@@ -200,7 +197,8 @@ export class MergeOrders {
   }
 
   #order(group: GroupId, step: MergeStep, keep = false): void {
-    if (keep && this.#old.length < 200) this.#old.push({ group, step });
+    if (keep) this.#old.push({ group, step });
+    if (this.#old.length > lateMax) this.#old.shift();
     const node = this.#cluster.leaderOf(group);
     if (node !== undefined) this.#cluster.node(node).service.merge(group, step, () => {});
   }

@@ -195,3 +195,21 @@ export const withBriefCrashes: (plan: Plan) => Plan = (plan) => {
   const timing = { ...plan.timing, ...times, leaseMs: 500 };
   return { ...plan, nodes: 3, replicas: 3, timing, faults: faults.flat().sort((a, b) => a.atMs - b.atMs) };
 };
+
+/** Neighbours that become one, while nodes are cut off for a moment: too short for anybody to notice. */
+export const withMerges: (plan: Plan) => Plan = (plan) => {
+  const shards = Math.max(6, plan.shards);
+  const merges = Array.from({ length: 8 }, (_, i) => ({
+    kind: "merge" as const,
+    atMs: 300 + i * Math.floor(plan.faultMs / 9),
+    forMs: 1,
+    shard: (i * 5) % 6,
+  }));
+  const cuts = merges.map(({ atMs }, i) => ({
+    kind: "isolate" as const,
+    atMs: atMs + 10 + 5 * (i % 4),
+    forMs: 150,
+    target: { node: i % plan.nodes },
+  }));
+  return { ...plan, shards, early: false, faults: [...plan.faults, ...merges, ...cuts] };
+};

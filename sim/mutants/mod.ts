@@ -3,6 +3,7 @@
  * @module
  */
 import { coreMutants } from "./core-mutants.ts";
+import { mergeMutants } from "./merge-mutants.ts";
 import type { Mutant } from "./mutant.ts";
 import { reshapeMutants } from "./reshape-mutants.ts";
 import { stateMutants } from "./state-mutants.ts";
@@ -16,4 +17,5 @@ export const mutants: readonly Mutant[] = [
   ...coreMutants,
   ...stateMutants,
   ...reshapeMutants,
+  ...mergeMutants,
 ];
