@@ -288,16 +288,21 @@ export class WriteCall extends Call<WriteAttempt> {
   /**
    * The shard's clock was ahead of what was believed of it (R23). Dedup is looked up before deadlines (R22),
    * so none of the attempts with this deadline was applied, and the clock only grows: none ever will be. Their
-   * silence is cleared by that, the only way there is (R24), but for a record that could have aged away.
+   * silence is cleared by that, the only way there is (R24). But a record could have aged away: where a clock
+   * leaps, or a shard goes into one whose clock is far ahead. Then one that nobody answered may have been
+   * applied, and another after it would be a second time.
    */
   #onDeadline(attempt: WriteAttempt, clockMicros: number): void {
     const { clock, stats } = this.context;
     const pastMicros = clockMicros - this.#deadlineMicros;
     // A late refusal of a deadline that is no longer in use says nothing about the present one.
     if (attempt.deadlineMicros === this.#deadlineMicros && pastMicros > 0) {
+      if (pastMicros >= recordKeptMicros && this.#outcome === "unknown") {
+        this.#fail("timeout", "the shard's clock leapt past the record of what was sent before", attempt);
+        return;
+      }
       stats.deadlinesRenewed++;
-      if (pastMicros < recordKeptMicros) this.silences = 0;
-      else this.silences += this.open.length;
+      this.silences = 0;
       this.#renewDeadline(clockMicros, clock.wallMicros(), this.deadlineMs - clock.nowMs());
       if (this.attempts > 2) this.backOff();
     } else this.backOff();
