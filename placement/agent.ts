@@ -312,8 +312,8 @@ export class Agent {
   }
 
   /**
-   * Whether the shard that took over another has yet to do so here: it needs that one's rows (R34). One without
-   * any state was not there when it did; its state will come whole.
+   * Whether the shard that took over another has yet to do so here: it needs that one's rows (R34). All replicas
+   * that took part had state of their own before: one without any came later, and its state will come whole.
    */
   #isNeededBy(into: MergedInto): boolean {
     const target = this.#parts.shards.descriptorOf(into.group);

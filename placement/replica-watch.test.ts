@@ -136,7 +136,16 @@ const led = (parts: Partial<NonNullable<ReplicaReport["lead"]>>): ReplicaReport 
   term: 6,
   state: "leader",
   confVersion: 1,
-  lead: { descriptor, peers: [], bytes: 0, keys: 0, writesPerSecond: 0, readsPerSecond: 0, ...parts },
+  lead: {
+    descriptor,
+    peers: [],
+    bytes: 0,
+    keys: 0,
+    writesPerSecond: 0,
+    readsPerSecond: 0,
+    rooted: true,
+    ...parts,
+  },
 });
 const peer = (lag: number): Partial<NonNullable<ReplicaReport["lead"]>> => ({
   peers: [{ replicaId: 2, lag, active: true, state: "Replicate" }],

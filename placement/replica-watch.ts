@@ -1,5 +1,6 @@
 import {
   compareBytes,
+  firstLogIndex,
   type GroupId,
   type LeadReport,
   noBytes,
@@ -122,20 +123,17 @@ export class ReplicaWatch {
       keys: Math.round(stats?.keys ?? 0),
       writesPerSecond: stats?.writesPerSecond ?? 0,
       readsPerSecond: stats?.readsPerSecond ?? 0,
+      rooted: isEverywhere(view, descriptor, firstLogIndex + 1),
       ...(splitHint === undefined ? {} : { splitHint }),
       ...(frozen === undefined ? {} : { frozen }),
     };
   }
 
   /** What is acknowledged is durable (R2), and the own log is where what is applied stands. */
-  #frozenOf(view: GroupView, { replicas }: ShardDescriptor): LeadReport["frozen"] {
+  #frozenOf(view: GroupView, descriptor: ShardDescriptor): LeadReport["frozen"] {
     const frozen = this.#parts.shards.frozenOf(view.group);
     if (frozen === undefined) return undefined;
-    const { progress, replica } = view;
-    const everywhere = replicas.every(
-      ({ replicaId }) => replicaId === replica || (progress.get(replicaId)?.match ?? 0) >= frozen.index,
-    );
-    return { ...frozen, everywhere };
+    return { ...frozen, everywhere: isEverywhere(view, descriptor, frozen.index) };
   }
 
   /** A shard led here stands still, and not all of its replicas are known to. */
@@ -175,6 +173,17 @@ export class ReplicaWatch {
   }
 }
 
+/** Has every replica what the leader has up to `index`, durably? */
+function isEverywhere(
+  { progress, replica }: GroupView,
+  { replicas }: ShardDescriptor,
+  index: number,
+): boolean {
+  return replicas.every(
+    ({ replicaId }) => replicaId === replica || (progress.get(replicaId)?.match ?? 0) >= index,
+  );
+}
+
 /** Is it worth telling? Sizes, rates and lags count by their order of magnitude only. */
 export function differs(told: ReplicaReport, now: ReplicaReport): boolean {
   if (told.replicaId !== now.replicaId || told.term !== now.term || told.state !== now.state) return true;
@@ -185,6 +194,7 @@ export function differs(told: ReplicaReport, now: ReplicaReport): boolean {
   if (ea.version !== eb.version || ea.confVersion !== eb.confVersion) return true;
   if (a.peers.length !== b.peers.length) return true;
   if (a.frozen?.index !== b.frozen?.index || a.frozen?.everywhere !== b.frozen?.everywhere) return true;
+  if (a.rooted !== b.rooted) return true;
   return (
     hintDiffers(a.splitHint, b.splitHint) ||
     isFar(a.bytes, b.bytes, 4_096) ||

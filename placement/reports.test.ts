@@ -93,6 +93,7 @@ describe("reports (R33)", () => {
       keys: 2,
       writesPerSecond: 1.5,
       readsPerSecond: 0,
+      rooted: true,
     };
     const sent = report({ info, absent: [3], removed: [8], replicas: [{ ...replica(3, "leader"), lead }] });
     const got = decodeNodeReport(encodeNodeReport(sent));

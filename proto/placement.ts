@@ -128,6 +128,8 @@ export interface LeadReport {
   readonly splitHint?: SplitHint;
   /** The shard stands still, to be merged. `everywhere`: each of its replicas has that in its log, durably. */
   readonly frozen?: Frozen & { readonly everywhere: boolean };
+  /** Each replica has acknowledged an entry: it has had its first state durably, and not only by a split (R5). */
+  readonly rooted: boolean;
 }
 
 /** One replica on the reporting node. `leaderless`: it knows of no leader (R33). */
@@ -190,6 +192,7 @@ function replicaReportFields(r: ReplicaReport): unknown[] {
           l.readsPerSecond,
           l.splitHint === undefined ? null : hintFields(l.splitHint),
           l.frozen === undefined ? null : [...frozenFields(l.frozen), l.frozen.everywhere],
+          l.rooted,
         ];
   return [r.group, r.replicaId, r.term, r.state, r.confVersion, lead];
 }
@@ -232,8 +235,10 @@ function readLead(value: unknown): LeadReport {
     const fields = r.list((field) => field);
     return { ...readFrozen(fields), everywhere: fields.at(-1) === true };
   });
+  const rooted = f.optional((r) => r.boolean()) ?? false;
   return {
     ...lead,
+    rooted,
     ...(splitHint === undefined ? {} : { splitHint }),
     ...(frozen === undefined ? {} : { frozen }),
   };

@@ -72,6 +72,7 @@ function groupOf({ id, on, bytes = 0, rate = 0, slots = 0 }: ShardWish): GroupMo
     keys: 0,
     writesPerSecond: rate,
     readsPerSecond: 0,
+    rooted: true,
   };
   const partition = slots > 0 ? ("hash" as const) : ("range" as const);
   return {

@@ -13,7 +13,9 @@ export function mergeOf(model: Model, operation: OperationRow, source: GroupMode
   const { frozen, descriptor } = source.lead ?? {};
   const target = targetOf(model, operation);
   if (frozen?.operation !== operation.id || !frozen.everywhere || descriptor === undefined) return undefined;
-  if (target === undefined || !isAsReported(target)) return undefined;
+  // The replicas of the target must all be there for good, or one could come into being behind the merge, by a
+  // split that its node applies late, and need what has been destroyed by then.
+  if (target?.lead?.rooted !== true || !isAsReported(target)) return undefined;
   const { everywhere: _, ...rest } = frozen;
   return { name: "operation.merge", id: operation.id, source: descriptor, frozen: rest };
 }

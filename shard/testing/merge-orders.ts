@@ -1,4 +1,11 @@
-import type { GroupId, MergedInto, MergeStep, NodeId, ShardDescriptor } from "#proto";
+import {
+  firstLogIndex,
+  type GroupId,
+  type MergedInto,
+  type MergeStep,
+  type NodeId,
+  type ShardDescriptor,
+} from "#proto";
 import { invariant, type Random } from "#runtime";
 import { neighbourProblem } from "../merge.ts";
 import type { ShardCluster } from "./cluster.ts";
@@ -22,11 +29,17 @@ const lateMax = 20;
 /** Placement's part in merges: rules that a bug may break. */
 export interface MergeRules {
   readonly waitsForAll: boolean;
+  readonly waitsForTarget: boolean;
   readonly sealsFirst: boolean;
   readonly keepsSources: boolean;
 }
 
-export const goodRules: MergeRules = { waitsForAll: true, sealsFirst: true, keepsSources: true };
+export const goodRules: MergeRules = {
+  waitsForAll: true,
+  waitsForTarget: true,
+  sealsFirst: true,
+  keepsSources: true,
+};
 
 /** Orders merges as placement does, from what leaders say; steps are sent again and again, late ones too. */
 export class MergeOrders {
@@ -124,8 +137,7 @@ export class MergeOrders {
     }
     const frozen = source?.machine.frozen;
     if (merge.phase === "freeze" && frozen?.operation === merge.operation && target !== undefined) {
-      if (source === undefined || (this.#rules.waitsForAll && !this.#isEverywhere(source.node, merge.source)))
-        return;
+      if (source === undefined || !this.#mayMerge(merge, source.node, frozen.index)) return;
       const { operation } = merge;
       const { index, term, clockMicros } = frozen;
       merge.merge = {
@@ -156,11 +168,20 @@ export class MergeOrders {
     this.#merges.splice(this.#merges.indexOf(merge), 1);
   }
 
-  #isEverywhere(node: NodeId, group: GroupId): boolean {
+  /** The source's replicas have all of its log, and the target's have had their first state. */
+  #mayMerge({ source, target }: Merge, node: NodeId, index: number): boolean {
+    const leads = this.#cluster.leaderOf(target);
+    const rooted = leads !== undefined && this.#isEverywhere(leads, target, firstLogIndex + 1);
+    return (
+      (rooted || !this.#rules.waitsForTarget) &&
+      (this.#isEverywhere(node, source, index) || !this.#rules.waitsForAll)
+    );
+  }
+
+  #isEverywhere(node: NodeId, group: GroupId, index: number): boolean {
     const view = this.#cluster.node(node).host.view(group);
     const machine = this.#cluster.machine(node, group);
-    const index = machine?.frozen?.index;
-    if (view === undefined || index === undefined) return false;
+    if (view === undefined) return false;
     return (machine?.descriptor?.replicas ?? []).every(
       ({ replicaId }) => replicaId === view.replica || (view.progress.get(replicaId)?.match ?? 0) >= index,
     );
