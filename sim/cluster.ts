@@ -13,6 +13,7 @@ import { entryOf } from "./checks/entry-of.ts";
 import { Violation } from "./checks/violation.ts";
 import { Faults } from "./faults.ts";
 import { Links } from "./links.ts";
+import { mayMerge } from "./plan.ts";
 import { Reshaper } from "./reshaper.ts";
 import { SimNode } from "./sim-node.ts";
 import { SimRouter } from "./sim-router.ts";
@@ -187,7 +188,9 @@ export class SimCluster {
     if (!this.#everyone((process) => process.ready())) return false;
     const { groups } = this;
     // Once they have been there, their number is the operators' affair.
-    this.#isFormed ||= groups.length > this.world.plan.shards;
+    const { plan } = this.world;
+    const fewest = plan.early && mayMerge(plan) ? 1 : plan.shards;
+    this.#isFormed ||= groups.length > fewest;
     return this.#isFormed && groups.every((group) => this.leaderOf(group) !== undefined);
   }
 

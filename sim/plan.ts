@@ -79,6 +79,11 @@ export interface Plan {
   readonly faults: readonly Fault[];
 }
 
+/** Whether shards may have become fewer: an operator who heard nothing, or a refusal, may have got it too. */
+export function mayMerge({ faults }: Plan): boolean {
+  return faults.some(({ kind }) => kind === "merge");
+}
+
 /**
  * Swarm testing (Groce and others, 2012): each run has its own subset of faults and its own extremes, since a
  * run with everything on hides what needs a calm background to show.

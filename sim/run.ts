@@ -6,7 +6,7 @@ import { Violation } from "./checks/violation.ts";
 import { SimCluster } from "./cluster.ts";
 import { type Call, History, type Operation } from "./history.ts";
 import type { Mutant } from "./mutants/mutant.ts";
-import { type Plan, planRun } from "./plan.ts";
+import { mayMerge, type Plan, planRun } from "./plan.ts";
 import { Trace } from "./trace.ts";
 import { Monitor } from "./watch/monitor.ts";
 import { type Port, Workload } from "./workload.ts";
@@ -178,8 +178,7 @@ class Run {
    * writes of one key can be compared.
    */
   #clockOf(key: string): number | undefined {
-    const merges = this.#cluster.reshaper.counts["shards.merge"] ?? 0;
-    return merges > 0 ? this.#workload.keys.indexOf(key) : this.#cluster.shardOf(key);
+    return mayMerge(this.#plan) ? this.#workload.keys.indexOf(key) : this.#cluster.shardOf(key);
   }
 
   /**
