@@ -7,6 +7,7 @@ import { Liveness } from "./liveness.ts";
 import type { HostOptions, HostStats } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { ReadIds } from "./reads.ts";
+import { installedRanges } from "./snapshot-receive.ts";
 
 /** What the parts of one host share: its groups, who of them has work, and how to end. */
 export class Shared {
@@ -105,7 +106,10 @@ export class Shared {
     if (family === "raft") return [];
     const ranges: Range[] = [];
     for (const group of this.groups.values()) {
-      for (const range of group.machine.snapshotRanges()) if (range.family === family) ranges.push(range);
+      // What an install is putting there the state machine has yet to hear of.
+      const coming = group.installing ? installedRanges(this.options.engine, group.group) : [];
+      for (const range of [...group.machine.snapshotRanges(), ...coming])
+        if (range.family === family) ranges.push(range);
     }
     return ranges;
   }
