@@ -195,6 +195,7 @@ function blockedOn(model: Model, row: OperationRow): string | undefined {
   const group = groupOf(model, row);
   if (group?.leader === undefined) return "the group has no leader";
   const step = row.steps[row.at];
+  if (row.rollback !== undefined) return `is taken back: ${row.rollback.detail}`;
   if (row.target !== undefined && model.shards.get(row.target)?.leader === undefined)
     return `shard ${row.target} has no leader`;
   if (step?.kind === "freeze") return "waits until every replica of both shards is level and stands still";
