@@ -12,6 +12,8 @@ const quick = [
   "vote-right-after-a-start",
   "child-created-twice",
   "epoch-check-skipped",
+  "merge-waits-for-nobody",
+  "merge-loses-dedup",
 ];
 
 describe("deliberate bugs are caught", () => {
