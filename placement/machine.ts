@@ -126,22 +126,19 @@ export function isOrphan(
 }
 
 /**
- * A replica without rows was brought in as a learner by an operation, else it would not be: once no operation
- * of its group runs and the membership has gone on since, it is without that learner for good.
+ * A replica without rows is a learner that a running operation brings in; or it was one, or a first replica of a
+ * split's child, and the membership has gone on without it. It would keep its place from the next one of its
+ * group on that node, so it does not wait for the end of an operation that has nothing to do with it.
  */
 function isAbandoned(state: PlacementState, group: GroupId, replica: ReplicaId): string | undefined {
-  let added = false;
   for (const row of state.operations.values()) {
-    if (row.group !== group) continue;
-    if (row.state === "running") {
-      // One that has got so far as to wait for its end would wait for ever.
-      const step = row.steps[row.at];
-      const isAwaited = step?.kind === "gone" && step.replicas.some(({ replicaId }) => replicaId === replica);
-      return isAwaited ? `replica ${replica} was taken out of group ${group} before it had data` : undefined;
-    }
-    added ||= row.steps.some((s) => s.kind === "conf" && s.added.some((site) => site.replicaId === replica));
+    if (row.group !== group || row.state !== "running") continue;
+    const isComing = row.steps.some(
+      (step) => step.kind === "conf" && step.added.some((site) => site.replicaId === replica),
+    );
+    if (isComing) return undefined;
   }
-  return added ? `replica ${replica} of group ${group} was given up before it had data` : undefined;
+  return `replica ${replica} was taken out of group ${group} before it had data`;
 }
 
 export interface BootstrapNode {
