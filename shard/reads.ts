@@ -27,7 +27,7 @@ export class ReadDoor {
     const shard = this.#shards.get(request.shard);
     if (shard === undefined) {
       // A shard that went into its neighbour has that one in its place.
-      const holder = this.#shards.locate(request.keyspace, request.key);
+      const holder = this.#shards.newHolderOf(request);
       const result: ReadResult =
         holder === undefined ? { kind: "no_replica" } : { kind: "epoch_mismatch", current: [holder] };
       reply(encodeReadResponse({ clockMicros: 0, result }));

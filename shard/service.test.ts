@@ -155,6 +155,11 @@ describe("writes", () => {
 
   it("to a shard that is not here", () => {
     expect(write(command(), 99)).toEqual({ clockMicros: 0, result: { kind: "no_replica" } });
+    // It has gone into the one that has the key here.
+    expect(write(command({ version: 2 }), 99)?.result).toMatchObject({
+      kind: "epoch_mismatch",
+      current: [{ id: 7 }],
+    });
   });
 
   it("to one whose replica has nothing yet", () => {
@@ -296,6 +301,10 @@ describe("reads", () => {
   it("of nothing are absent", () => {
     expect(read()).toEqual({ clockMicros: 1000, result: { kind: "absent" } });
     expect(read({ shard: 99 })).toEqual({ clockMicros: 0, result: { kind: "no_replica" } });
+    expect(read({ shard: 99, version: 2 })?.result).toMatchObject({
+      kind: "epoch_mismatch",
+      current: [{ id: 7 }],
+    });
   });
 
   it("linearizable ones are served on followers, lease ones are not", () => {

@@ -82,6 +82,20 @@ export class LocalShards implements StateMachineFactory {
     return undefined;
   }
 
+  /** As `locate`, but only what is newer than what the asker knows: else it learns nothing. */
+  newHolderOf({
+    version,
+    keyspace,
+    key,
+  }: {
+    readonly version: number;
+    readonly keyspace: number;
+    readonly key: Uint8Array;
+  }): ShardDescriptor | undefined {
+    const holder = this.locate(keyspace, key);
+    return holder !== undefined && holder.epoch.version > version ? holder : undefined;
+  }
+
   /** Ascending. */
   led(): readonly GroupId[] {
     return [...this.#led].sort((a, b) => a - b);

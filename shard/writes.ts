@@ -66,7 +66,7 @@ export class WriteDoor {
   /** A shard that went into its neighbour has that one in its place, on the same nodes. */
   #elsewhere({ command }: WriteRequest): WriteResult {
     const decoded = commandOf(command);
-    const holder = "kind" in decoded ? undefined : this.#shards.locate(decoded.keyspace, decoded.key);
+    const holder = "kind" in decoded ? undefined : this.#shards.newHolderOf(decoded);
     return holder === undefined ? { kind: "no_replica" } : { kind: "epoch_mismatch", current: [holder] };
   }
 
