@@ -57,6 +57,8 @@ function planSleep(group: Group, isGone: (node: NodeId) => boolean): SleepPlan |
     const node = group.nodeOf(replica);
     if (node === undefined) return undefined;
     const isLevel = progress.match === last;
+    // A learner that has heard nothing yet has no reason to beat with us: no word of its node would wake us.
+    if (progress.isLearner && progress.match === 0) return undefined;
     if (isGone(node)) {
       if (!isLevel) without.add(node);
     } else if (!isLevel || progress.state !== "Replicate") return undefined;
