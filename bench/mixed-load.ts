@@ -13,6 +13,8 @@ export interface MixedOptions {
   readonly prefix: string;
   /** Told of every request that is over. */
   readonly onRequest?: (kind: "read" | "write", us: number, fine: boolean) => void;
+  /** Told of every request that failed, in words. */
+  readonly onFailure?: (what: string) => void;
 }
 
 export interface MixedCount {
@@ -101,7 +103,9 @@ export class MixedLoad {
     const startMs = performance.now();
     const reply = await call();
     const fine = kind === "write" ? outcomeOf(reply) === "acknowledged" : numberIn(reply) !== undefined;
-    this.#options.onRequest?.(kind, (performance.now() - startMs) * 1000, fine);
+    const ms = performance.now() - startMs;
+    this.#options.onRequest?.(kind, ms * 1000, fine);
+    if (!fine) this.#options.onFailure?.(`a ${kind} failed after ${Math.round(ms)} ms: ${describe(reply)}`);
     return reply;
   }
 
@@ -119,6 +123,10 @@ export class MixedLoad {
     if (found === undefined) this.#failed++;
     else if (found < (this.#acknowledged.get(key) ?? 0)) this.#readsBehind++;
   }
+}
+
+function describe(reply: Reply): string {
+  return reply.kind === "answer" ? `${reply.status} ${reply.body.slice(0, 200)}` : reply.kind;
 }
 
 /** What a write's answer says of it. */

@@ -48,7 +48,14 @@ export async function measureGrowth(nodes: Nodes, options: GrowthOptions): Promi
   const operator = new Operator(new Admin(nodes));
   await operator.configure({ rebalance_enabled: false, move_bytes_per_s: limitBytesPerS });
   await operator.untilWhole(shards);
-  const load = new MixedLoad({ hosts: nodes.hosts, clients, restMs, timeoutMs, prefix: "growth" });
+  const load = new MixedLoad({
+    hosts: nodes.hosts,
+    clients,
+    restMs,
+    timeoutMs,
+    prefix: "growth",
+    onFailure: say,
+  });
   load.start();
   const steps: Step[] = [];
   try {

@@ -40,6 +40,7 @@ export async function measureWork(cluster: Asked, options: WorkOptions): Promise
     restMs: loadRestMs,
     timeoutMs,
     prefix: "work",
+    onFailure: say,
     onRequest: (kind, us, fine) => phases.record(kind, us, fine),
   });
   // Nothing moves but what is measured.
