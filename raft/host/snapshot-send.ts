@@ -8,6 +8,12 @@ import type { Group } from "./group.ts";
 import type { HostStats } from "./options.ts";
 import { addChecksum, type BulkMessage, encodeBlock, encodeBulk, type SnapshotEnd } from "./snapshot-wire.ts";
 
+/** A message that is read and encoded, and has not left yet. */
+interface Unsent {
+  readonly bytes: Uint8Array;
+  readonly isEnd: boolean;
+}
+
 interface Sending {
   readonly id: string;
   readonly group: Group;
@@ -22,6 +28,7 @@ interface Sending {
   acked: number;
   checksum: number;
   ended: boolean;
+  unsent: Unsent | undefined;
   /** Monotonic ms of the last sign of progress. */
   aliveMs: number;
 }
@@ -108,6 +115,7 @@ export class SnapshotSender {
       acked: -1,
       checksum: 0,
       ended: false,
+      unsent: undefined,
       aliveMs: this.#clock.nowMs(),
     };
     group.snapshotsOut.set(message.to, meta.index);
@@ -144,7 +152,8 @@ export class SnapshotSender {
     const nowMs = this.#clock.nowMs();
     for (const sending of [...this.#sending.values()]) {
       // With nothing under way it is our own rate that it waits for.
-      if (sending.acked === sending.sequence - 1 && !sending.ended) sending.aliveMs = nowMs;
+      const isFree = sending.acked === sending.sequence - 1 && sending.unsent === undefined;
+      if (isFree && !sending.ended) sending.aliveMs = nowMs;
       if (nowMs - sending.aliveMs > stalledMs || sending.group.closed) {
         this.#drop(sending);
         this.#finished(sending.group, sending.to, false);
@@ -184,21 +193,31 @@ export class SnapshotSender {
     const window = sending.acked < 0 ? 1 : this.#limits.snapshotWindowChunks;
     for (let chunks = 0; chunks < chunksAtOnce; chunks++) {
       if (sending.ended || this.#budget <= 0 || sending.sequence - sending.acked > window) return;
-      const block = sending.cursor.next(this.#limits.sliceRows, this.#limits.snapshotChunkBytes);
-      const body = block === undefined ? undefined : encodeBlock(block);
-      const message = this.#message(sending, body);
-      const bytes = encodeBulk(message);
-      if (body !== undefined) sending.checksum = addChecksum(sending.checksum, body);
-      sending.sequence += 1;
-      sending.ended = block === undefined;
-      this.#budget -= bytes.length;
-      this.#stats.snapshotBytesSent += bytes.length;
-      if (this.#transport.send(addressOf(sending.node), "bulk", bytes) !== "queued") {
+      sending.unsent ??= this.#next(sending);
+      const { bytes, isEnd } = sending.unsent;
+      const result = this.#transport.send(addressOf(sending.node), "bulk", bytes);
+      // Others fill the window too, and a new peer's is small at first: what was read waits for room (R28).
+      if (result === "window_full") return;
+      if (result !== "queued") {
         this.#drop(sending);
         this.#finished(sending.group, sending.to, false);
         return;
       }
+      sending.unsent = undefined;
+      sending.sequence += 1;
+      sending.ended = isEnd;
+      this.#budget -= bytes.length;
+      this.#stats.snapshotBytesSent += bytes.length;
     }
+  }
+
+  /** Reads on, and encodes it. */
+  #next(sending: Sending): Unsent {
+    const block = sending.cursor.next(this.#limits.sliceRows, this.#limits.snapshotChunkBytes);
+    const body = block === undefined ? undefined : encodeBlock(block);
+    const bytes = encodeBulk(this.#message(sending, body));
+    if (body !== undefined) sending.checksum = addChecksum(sending.checksum, body);
+    return { bytes, isEnd: block === undefined };
   }
 
   #message(sending: Sending, body: Uint8Array | undefined): BulkMessage {

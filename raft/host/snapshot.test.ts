@@ -295,6 +295,7 @@ describe("the sender of a stream", () => {
     role: "leader" | "follower",
     term: number,
     rows: readonly Uint8Array[],
+    isFull: () => boolean = () => false,
   ): { readonly sender: SnapshotSender; readonly bodies: BulkMessage[] } {
     const engine = openMemory(new MemoryDisk());
     const batch = engine.batch();
@@ -302,6 +303,7 @@ describe("the sender of a stream", () => {
     engine.write(batch, { sync: false }, () => {});
     const bodies: BulkMessage[] = [];
     const send: Transport["send"] = (_to, _channel, body) => {
+      if (isFull()) return "window_full";
       bodies.push(decodeBulk(body));
       return "queued";
     };
@@ -391,6 +393,23 @@ describe("the sender of a stream", () => {
     expect(bodies.map((body) => body.kind === "chunk" && body.sequence)).toEqual([0]);
     sender.onMessage({ kind: "ack", id: bodies[0]?.id ?? "", sequence: 0 });
     expect(bodies.map((body) => body.kind === "chunk" && body.sequence)).toEqual([0, 1, 2]);
+  });
+
+  it("waits where the window to a node is full, and goes on with what it had read (R28)", () => {
+    let full = false;
+    const rows = [1, 2].map((i) => Uint8Array.of(i));
+    const { sender, bodies } = sentOf("leader", 6, rows, () => full);
+    full = true;
+    const id = bodies[0]?.id ?? "";
+    sender.onMessage({ kind: "ack", id, sequence: 0 });
+    sender.tick();
+    expect(bodies).toHaveLength(1);
+    expect(sender.active).toBe(1);
+    full = false;
+    sender.tick();
+    sender.onMessage({ kind: "ack", id, sequence: 1 });
+    expect(bodies.map((body) => body.kind === "chunk" && body.sequence)).toEqual([0, 1, 2]);
+    expect(bodies.at(-1)).toMatchObject({ end: { chunks: 2 } });
   });
 
   it("sends nothing that another leadership asked for", () => {
