@@ -264,6 +264,29 @@ export function halves(descriptor: ShardDescriptor): readonly (readonly ReplicaD
   return [incoming, descriptor.replicas.filter((r) => r.role === "voter" || r.role === "outgoing")];
 }
 
+/** Voters that are up in one half of a configuration, and how many more than its quorum they are. */
+export interface Quorum {
+  readonly live: number;
+  readonly voters: number;
+  /** Below zero: no quorum. */
+  readonly margin: number;
+}
+
+/** Of each half of the configuration. */
+export function quorumsOf(model: Pick<Model, "nodes">, group: GroupModel): readonly Quorum[] {
+  return halves(group.descriptor).map((half) => {
+    const isUp = ({ replicaId, nodeId }: ReplicaDescriptor): boolean =>
+      group.present.has(replicaId) && model.nodes.get(nodeId)?.liveness === "up";
+    const live = half.filter(isUp).length;
+    return { live, voters: half.length, margin: live - (Math.floor(half.length / 2) + 1) };
+  });
+}
+
+/** It has a leader, or its voters are about to elect one. */
+export function isLedSoon(model: Pick<Model, "nodes">, group: GroupModel): boolean {
+  return group.leader !== undefined || quorumsOf(model, group).every(({ margin }) => margin >= 0);
+}
+
 /** Entries a replica may be behind and still count as caught up. */
 export const caughtUpLag = 256;
 

@@ -1,4 +1,4 @@
-import { type GroupModel, halves, type Model, nameOf } from "../model.ts";
+import { type GroupModel, type Model, nameOf, type Quorum, quorumsOf } from "../model.ts";
 
 export interface CanLose {
   /** However chosen, so many of the nodes that are up may die now and every group still has its quorum. */
@@ -8,14 +8,10 @@ export interface CanLose {
 
 /** Placement's group counts like the shards': without it nothing heals. */
 export function canLose(model: Model): CanLose {
-  let worst: { margin: number; group: GroupModel; live: number; voters: number } | undefined;
+  let worst: (Quorum & { readonly group: GroupModel }) | undefined;
   for (const group of [model.placement, ...model.shards.values()]) {
-    for (const half of halves(group.descriptor)) {
-      const live = half.filter(
-        (r) => group.present.has(r.replicaId) && model.nodes.get(r.nodeId)?.liveness === "up",
-      ).length;
-      const margin = live - (Math.floor(half.length / 2) + 1);
-      if (worst === undefined || margin < worst.margin) worst = { margin, group, live, voters: half.length };
+    for (const quorum of quorumsOf(model, group)) {
+      if (worst === undefined || quorum.margin < worst.margin) worst = { ...quorum, group };
     }
   }
   if (worst === undefined) return { nodes: 0, reason: "there is no group yet" };

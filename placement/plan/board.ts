@@ -1,5 +1,13 @@
 import type { NodeId } from "#proto";
-import { type GroupModel, isExpectedBack, isJoint, isVoter, type Model, type NodeModel } from "../model.ts";
+import {
+  type GroupModel,
+  isExpectedBack,
+  isJoint,
+  isLedSoon,
+  isVoter,
+  type Model,
+  type NodeModel,
+} from "../model.ts";
 import type { OperationRow } from "../state.ts";
 import { waitedFor } from "./births.ts";
 import { Draft, type DraftNode, type DraftShard } from "./draft.ts";
@@ -22,7 +30,7 @@ export function draftOf(
   const shards = [...model.shards.values()].map((shard): DraftShard => {
     const free = options.background
       ? isRepairable(shard, dead) && !resting.has(shard.id)
-      : shard.leader !== undefined;
+      : isLedSoon(model, shard);
     return {
       id: shard.id,
       on: nodesAfter(shard),

@@ -22,7 +22,7 @@ export interface DraftShard {
   readonly on: readonly NodeId[];
   readonly leader?: NodeId;
   readonly bytes: number;
-  /** False while something is under way there, or it has no leader: plans leave it where it is. */
+  /** False while something is under way there, or it can have no leader: plans leave it where it is. */
   readonly movable: boolean;
 }
 

@@ -1,5 +1,5 @@
 import type { NodeId } from "#proto";
-import { type GroupModel, isStaying, isVoter, type Model, nameOf } from "../model.ts";
+import { type GroupModel, isLedSoon, isStaying, isVoter, type Model, nameOf } from "../model.ts";
 import type { Task } from "../state.ts";
 import { draftOf } from "./board.ts";
 import type { Blocker, Plan, PlannedStep } from "./book.ts";
@@ -109,12 +109,13 @@ function rebalanceBlockers(model: Model): Blocker[] {
     blockers.push({ node: row.id, reason: `${row.name} is ${why}: nothing goes there until it is not` });
   }
   blockers.push(...tooFewNodes(model).map((reason) => ({ reason })));
-  return [...blockers, ...leaderless([...model.shards.values()])];
+  return [...blockers, ...leaderless(model, [...model.shards.values()])];
 }
 
-function leaderless(shards: readonly GroupModel[]): Blocker[] {
+/** Not those between two leaders: by the time their step is due they have one. */
+function leaderless(model: Model, shards: readonly GroupModel[]): Blocker[] {
   return shards
-    .filter((shard) => shard.leader === undefined)
+    .filter((shard) => !isLedSoon(model, shard))
     .map(({ id }) => ({
       shard: id,
       reason: `shard ${id} has no leader: it moves once most of its voters are up again`,
@@ -163,7 +164,7 @@ function decommissionBlockers(model: Model, node: NodeId, { stuck }: Evacuation)
   for (const { shard } of stuck) {
     const group = model.shards.get(shard.id);
     if (group === undefined || short.some((s) => s.shard === shard)) continue;
-    if (group.leader === undefined) blockers.push(...leaderless([group]));
+    if (!isLedSoon(model, group)) blockers.push(...leaderless(model, [group]));
     else {
       const reason = `shard ${shard.id} has ${shard.bytes} bytes, and no node that could take it has room: free disk space or start another node`;
       blockers.push({ shard: shard.id, reason });
