@@ -26,6 +26,9 @@ export interface TransportLimits {
   readonly natsMaxPendingBytes: number;
 }
 
+/** So many heartbeats without an acknowledgement, and even a few bytes under way are taken for lost. */
+const patientUpkeeps = 4;
+
 /** What all links of one connection share. */
 export interface LinkContext {
   readonly cluster: ClusterId;
@@ -65,6 +68,8 @@ export class Link {
   #sent: number;
   #acked: number;
   #ackedAtUpkeep: number;
+  /** Upkeeps in a row that found bytes under way and no new acknowledgement. */
+  #stuckUpkeeps = 0;
   #windowBytes: number;
   #received = 0;
   #ackSent = 0;
@@ -250,14 +255,18 @@ export class Link {
 
   /**
    * Once a heartbeat: no acknowledgement waits longer than that, and a window that stays half full without
-   * one is probed, lest a lost tail closes it for ever (R28).
+   * one is probed, lest a lost tail closes it for ever (R28). A smaller tail may be on its way still; after a
+   * few heartbeats it is lost, too, and would keep a message out that needs nearly all of the window.
    * @param beating - the heartbeat carries both already
    */
   upkeep(beating: boolean): void {
-    const stuck = this.#sent > this.#acked && this.#acked === this.#ackedAtUpkeep;
+    const underWayBytes = this.#sent - this.#acked;
+    const stuck = underWayBytes > 0 && this.#acked === this.#ackedAtUpkeep;
+    this.#stuckUpkeeps = stuck ? this.#stuckUpkeeps + 1 : 0;
     this.#ackedAtUpkeep = this.#acked;
     if (beating) return;
-    if (stuck && this.#sent - this.#acked >= this.#windowBytes / 2) this.sendControl(flagProbe);
+    const lost = underWayBytes >= this.#windowBytes / 2 || this.#stuckUpkeeps >= patientUpkeeps;
+    if (stuck && lost) this.sendControl(flagProbe);
     else if (this.ackDue || this.#received !== this.#ackSent) this.sendControl(0);
   }
 
