@@ -3,12 +3,10 @@ import {
   encodeMergeStep,
   equalBytes,
   type Frozen,
-  type GroupId,
   type MergeStep,
   type ShardDescriptor,
 } from "#proto";
-import type { GroupHost, ProposeOutcome } from "#raft/host";
-import type { LocalShards } from "./shards.ts";
+import type { ShardOrder, Undecided } from "./order-door.ts";
 
 type StepOf<K extends MergeStep["kind"]> = Extract<MergeStep, { kind: K }>;
 
@@ -99,42 +97,15 @@ export function movedOn(shard: ShardDescriptor): ShardDescriptor {
   return { ...shard, epoch: { ...shard.epoch, version: shard.epoch.version + 1 } };
 }
 
-/** `refused`: it stands in no log. `unknown`: it may yet be applied; asking again is harmless. */
-export type MergeOutcome =
-  | MergeResult
-  | { readonly kind: "refused"; readonly reason: string }
-  | { readonly kind: "unknown" };
+export type MergeOutcome = MergeResult | Undecided;
 
-/** The leader's door for a merge's steps: what cannot be carried out is refused before the log (R12). */
-export class MergeDoor {
-  readonly #host: GroupHost;
-  readonly #shards: LocalShards;
-
-  constructor(host: GroupHost, shards: LocalShards) {
-    this.#host = host;
-    this.#shards = shards;
-  }
-
-  order(group: GroupId, step: MergeStep, done: (outcome: MergeOutcome) => void): void {
-    const shard = this.#shards.get(group);
-    if (shard === undefined) return done({ kind: "refused", reason: "there is no replica of it here" });
-    if (!shard.machine.leadership.isLeader)
-      return done({ kind: "refused", reason: "its leader is not here" });
-    const reason = mergeProblem(step, shard.descriptor, shard.machine.frozen);
-    if (reason !== undefined) return done({ kind: "void", reason });
-    this.#host.propose(group, encodeMergeStep(step), (outcome) => done(outcomeOf(outcome)));
-  }
-}
-
-function outcomeOf(outcome: ProposeOutcome): MergeOutcome {
-  switch (outcome.kind) {
-    case "applied":
-      return (outcome.result as MergeApplied).merge;
-    case "refused":
-      return { kind: "refused", reason: outcome.reason };
-    case "dropped":
-      return { kind: "refused", reason: "leadership was lost" };
-    default:
-      return { kind: "unknown" };
-  }
+export function mergeOrder(step: MergeStep): ShardOrder<MergeResult> {
+  return {
+    voidIn: ({ descriptor, machine }) => {
+      const reason = mergeProblem(step, descriptor, machine.frozen);
+      return reason === undefined ? undefined : { kind: "void", reason };
+    },
+    encode: () => encodeMergeStep(step),
+    resultOf: (applied) => (applied as MergeApplied).merge,
+  };
 }

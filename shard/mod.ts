@@ -7,8 +7,7 @@ export { type FloorResult, type Leadership, ShardStateMachine } from "./machine.
 export type { MergeOutcome } from "./merge.ts";
 export { ShardService, type ShardServiceOptions } from "./service.ts";
 export type { ShardReport } from "./shards.ts";
-export type { SplitResult } from "./split.ts";
-export type { SplitOutcome } from "./split-door.ts";
+export type { SplitOutcome, SplitResult } from "./split.ts";
 export { roundToSlot, type SplitSuggestion, type SplitWish } from "./split-keys.ts";
 export { initialRows } from "./state-rows.ts";
 export { decodeValueRow } from "./value-row.ts";

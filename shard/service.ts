@@ -15,10 +15,11 @@ import type { Engine } from "#storage";
 import type { Rpc, Sender } from "#transport";
 import { DiskGuard } from "./disk-guard.ts";
 import type { FloorResult, ShardStateMachine } from "./machine.ts";
-import { MergeDoor, type MergeOutcome } from "./merge.ts";
+import { type MergeOutcome, mergeOrder } from "./merge.ts";
+import { carryOutOrder } from "./order-door.ts";
 import { ReadDoor } from "./reads.ts";
 import { LocalShards, type ShardReport } from "./shards.ts";
-import { SplitDoor, type SplitOutcome } from "./split-door.ts";
+import { type SplitOutcome, splitOrder } from "./split.ts";
 import { type SplitSuggestion, type SplitWish, splitByLoad, splitBySize } from "./split-keys.ts";
 import { type ShardSettings, WriteDoor } from "./writes.ts";
 
@@ -137,14 +138,12 @@ export class ShardService implements StateMachineFactory {
    * expects is gone once it was applied (R6).
    */
   split(group: GroupId, request: SplitCommand, done: (outcome: SplitOutcome) => void): void {
-    if (this.#host === undefined) done({ kind: "refused", reason: "the node is starting" });
-    else new SplitDoor(this.#host, this.#shards).split(group, request, done);
+    carryOutOrder(this.#host, this.#shards, group, splitOrder(request), done);
   }
 
   /** One step of a merge in the log of a shard led here, on placement's order. Asked again it does no harm. */
   merge(group: GroupId, step: MergeStep, done: (outcome: MergeOutcome) => void): void {
-    if (this.#host === undefined) done({ kind: "refused", reason: "the node is starting" });
-    else new MergeDoor(this.#host, this.#shards).order(group, step, done);
+    carryOutOrder(this.#host, this.#shards, group, mergeOrder(step), done);
   }
 
   /**

@@ -12,7 +12,7 @@ import {
 } from "#proto";
 import type { MemberChange } from "#raft/core";
 import { rigCommand } from "./rig.ts";
-import type { SplitOutcome } from "./split-door.ts";
+import type { SplitOutcome } from "./split.ts";
 import { dataRange, dedupRange } from "./state-rows.ts";
 import { confChange, ShardCluster, testKeyspace } from "./testing/cluster.ts";
 

@@ -1,5 +1,6 @@
 import {
   compareBytes,
+  encodeSplit,
   firstLogIndex,
   firstLogTerm,
   inRange,
@@ -10,6 +11,7 @@ import {
 } from "#proto";
 import type { ConfState } from "#raft/core";
 import type { Birth } from "#raft/host";
+import type { ShardOrder, Undecided } from "./order-door.ts";
 import { dataRange, dedupRange, initialRows } from "./state-rows.ts";
 
 /** What became of a split: who holds the keys now, the parent first; or why nothing has changed. */
@@ -132,4 +134,17 @@ function confOf({ replicas }: ShardDescriptor): ConfState {
       .map((r) => r.replicaId)
       .sort((a, b) => a - b);
   return { voters: ids(false), outgoing: [], learners: ids(true), learnersNext: [], autoLeave: false };
+}
+
+export type SplitOutcome = SplitResult | Undecided;
+
+export function splitOrder(request: SplitCommand): ShardOrder<SplitResult> {
+  return {
+    voidIn: ({ descriptor }) => {
+      const reason = splitProblem(request, descriptor);
+      return reason === undefined ? undefined : { kind: "void", reason, current: descriptor };
+    },
+    encode: () => encodeSplit(request),
+    resultOf: (applied) => (applied as SplitApplied).split,
+  };
 }
