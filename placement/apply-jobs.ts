@@ -93,7 +93,7 @@ export function settleTask(tables: Tables, c: CommandOf<"job.task">, stampMicros
   const job = tables.state.jobs.get(c.id);
   const task = job?.tasks[c.task];
   if (job?.state !== "running" || task?.state !== "waiting") return refused(`task ${c.task} does not wait`);
-  putTask(tables, job, c.task, { ...task, state: c.state });
+  putTask(tables, job, c.task, { ...task, state: c.state, ...(c.detail === "" ? {} : { detail: c.detail }) });
   if (c.state === "done") return done(c.id);
   const reason = `shard ${task.shard}: ${c.detail}`;
   return done(c.id, { atMicros: stampMicros, kind: `${job.kind}_step_failed`, reason, shard: task.shard });
@@ -118,11 +118,13 @@ export function taskEnded(
   tables: Tables,
   { id, job: jobId }: OperationRow,
   state: Exclude<OperationState, "running">,
+  detail: string,
 ): void {
   const job = jobId === undefined ? undefined : tables.state.jobs.get(jobId);
   const at = job?.tasks.findIndex((task) => task.operation === id && task.state === "running") ?? -1;
   const task = job?.tasks[at];
   if (job === undefined || task === undefined) return;
   const again = state === "failed" && task.attempts < taskAttemptsMax;
-  putTask(tables, job, at, { ...task, state: state === "done" ? "done" : again ? "waiting" : "failed" });
+  const next = state === "done" ? "done" : again ? "waiting" : "failed";
+  putTask(tables, job, at, { ...task, state: next, ...(detail === "" ? {} : { detail }) });
 }

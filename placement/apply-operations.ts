@@ -158,7 +158,7 @@ export function finish(
     finishedMicros: stampMicros,
     ...(detail === "" ? {} : { detail }),
   });
-  taskEnded(tables, row, state);
+  taskEnded(tables, row, state, detail);
   trimOperations(tables);
   const reason = detail === "" ? row.reason : `${row.reason}: ${detail}`;
   if (state !== "done") {

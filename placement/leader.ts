@@ -45,6 +45,7 @@ const readTimeoutMs = 700;
 const retryReadMs = 100;
 /** Waiting for the first reports of a term, ms; with the read before it, within a router's patience. */
 const warmWaitMs = 700;
+const warmLookMs = 50;
 
 /**
  * Placement's leader in one term: hears reports, keeps the model, plans, writes decisions into the log, and
@@ -62,7 +63,9 @@ export class Leader {
   #active = false;
   #stopped = false;
   #termStartMs = 0;
+  /** Decisions on their way into the log, and who waits until there are none. */
   #outstanding = 0;
+  readonly #settledWaiters = new Set<() => void>();
   #passAtMs = Number.NEGATIVE_INFINITY;
   #dirty = true;
   #seenNodes = "";
@@ -241,7 +244,13 @@ export class Leader {
       this.#dirty = true;
       if (result?.ok === true) this.#changed();
       done?.(result ?? (outcome.kind === "unknown" ? "unknown" : "never"));
+      this.#wakeWaiters();
     });
+  }
+
+  /** One may decide something in its turn: then the others wait on. */
+  #wakeWaiters(): void {
+    for (const waiter of this.#settledWaiters) if (this.#outstanding === 0) waiter();
   }
 
   /** Writes one command for somebody who waits for it. */
@@ -354,21 +363,31 @@ export class Leader {
   }
 
   /**
-   * Calls back with a model that holds all that was decided before, once the nodes have been heard in this
-   * term, so that silence means something; undefined when there is none yet, or this is no leader any more.
+   * Calls back with a model that holds all that was decided before, what is still on its way into the log
+   * included: a plan that did not know of it would move the same shards elsewhere. Only once the nodes have
+   * been heard in this term, so that silence means something; undefined when there is none in time, or this is
+   * no leader any more.
    */
   whenCurrent(done: (model: Model | undefined) => void): void {
     const { host, clock } = this.#parts;
     host().read(placementGroup, { lease: false, timeoutMs: readTimeoutMs }, (outcome) => {
       if (outcome.kind !== "ready") return done(undefined);
       const untilMs = clock.nowMs() + warmWaitMs;
-      const look = (): void => {
-        if (this.#stopped) return done(undefined);
-        const model = this.#active ? this.model() : undefined;
-        if (model?.warm === true) return done(model);
-        if (clock.nowMs() >= untilMs) return done(undefined);
-        clock.after(50, look);
+      let cancel: Cancel = () => {};
+      const end = (model: Model | undefined): void => {
+        this.#settledWaiters.delete(look);
+        cancel();
+        done(model);
       };
+      const look = (): void => {
+        if (this.#stopped) return end(undefined);
+        const model = this.#active && this.#outstanding === 0 ? this.model() : undefined;
+        if (model?.warm === true) return end(model);
+        if (clock.nowMs() >= untilMs) return end(undefined);
+        cancel();
+        cancel = clock.after(warmLookMs, look);
+      };
+      this.#settledWaiters.add(look);
       look();
     });
   }

@@ -188,6 +188,8 @@ export interface Task {
   readonly attempts: number;
   /** The operation that carries it out now, or did last. */
   readonly operation?: number;
+  /** Why it failed, the last time it did. */
+  readonly detail?: string;
 }
 
 export const jobKinds = [

@@ -140,7 +140,8 @@ function readChild(value: unknown): SplitChild {
 }
 
 export function taskFields(t: Task): unknown[] {
-  return [t.action, t.shard, t.from, t.to, t.reason, t.bytes, t.state, t.attempts, t.operation ?? null];
+  const { action, shard, from, to, reason, bytes, state, attempts, operation, detail } = t;
+  return [action, shard, from, to, reason, bytes, state, attempts, operation ?? null, detail ?? null];
 }
 
 /** @throws ProtocolError */
@@ -157,5 +158,10 @@ export function readTask(value: unknown): Task {
     attempts: f.integer(),
   };
   const operation = f.optional((r) => r.integer(1));
-  return { ...task, ...(operation === undefined ? {} : { operation }) };
+  const detail = f.optional((r) => r.text());
+  return {
+    ...task,
+    ...(operation === undefined ? {} : { operation }),
+    ...(detail === undefined ? {} : { detail }),
+  };
 }

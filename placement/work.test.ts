@@ -367,6 +367,22 @@ describe("rebalancing", () => {
     expect(h.admin("nodes.decommission", { name: "n1", plan })).toMatchObject({ code: "conflict" });
   });
 
+  it("asked for while the background's own moves are on their way into the log, it is planned with them", () => {
+    for (let waitMs = 8; waitMs <= 12; waitMs += 0.2) {
+      const h = uneven();
+      h.ask("config.set", { changes: { rebalance_enabled: true } });
+      h.run(waitMs);
+      const done = h.operation("rebalance", {}, 180_000);
+      expect(done, `after ${waitMs} ms`).toMatchObject({ state: "done" });
+      // Each is carried out by this plan itself: none was begun by anybody else in the meantime.
+      const { steps = [] } = done;
+      expect(
+        steps.filter((step) => !("operation" in step)),
+        `after ${waitMs} ms`,
+      ).toEqual([]);
+    }
+  });
+
   it("happens by itself, and stops", () => {
     const h = uneven();
     h.ask("config.set", { changes: { rebalance_enabled: true } });

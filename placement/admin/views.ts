@@ -275,6 +275,7 @@ function taskView(model: Model, task: Task): Json {
     reason: task.reason,
     bytes: task.bytes,
     ...(task.operation === undefined ? {} : { operation: String(task.operation) }),
+    ...(task.detail === undefined ? {} : { detail: task.detail }),
   };
 }
 

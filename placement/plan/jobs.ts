@@ -32,9 +32,11 @@ function progress(model: Model, job: JobRow, room: MoveRoom): Command[] {
   if (begun.length > 0 || job.tasks.some((task) => !isOver(task))) return begun;
   if (job.kind === "decommission") return planRest(model, job);
   if (!isFixed) return [];
-  const failed = job.tasks.filter((task) => task.state === "failed").length;
-  if (failed === 0) return [over];
-  const detail = `${failed} of ${job.tasks.length} steps failed`;
+  const failures = job.tasks.filter((task) => task.state === "failed");
+  const [first] = failures;
+  if (first === undefined) return [over];
+  const why = first.detail === undefined ? "" : `, such as shard ${first.shard}: ${first.detail}`;
+  const detail = `${failures.length} of ${job.tasks.length} steps failed${why}`;
   return [{ name: "job.end", id, state: "failed", detail }];
 }
 
@@ -117,14 +119,16 @@ function settle(
   if (shard === undefined) return { state: "failed", detail: "the shard is no more" };
   const held = shard.descriptor.replicas.map((r) => r.nodeId);
   const target = model.nodes.get(to);
+  // What is under way there may be what the plan counted with, or the very same by other hands: its end tells.
+  const idle = isIdle(shard);
   if (action === "transfer_leader") {
     if (shard.leader?.nodeId === to) return { state: "done", detail: "" };
-    // The plan counted with what was under way then: its replica may be on the way.
-    if (isIdle(shard) && !held.includes(to)) return failed(`${nameOf(model, to)} has no replica of it`);
-  } else {
-    if (!held.includes(from) && held.includes(to) && isIdle(shard)) return { state: "done", detail: "" };
-    if (!held.includes(from)) return failed(`${nameOf(model, from)} has no replica of it any more`);
-    if (isIdle(shard) && held.includes(to)) return failed(`${nameOf(model, to)} has a replica of it already`);
+    if (idle && !held.includes(to)) return failed(`${nameOf(model, to)} has no replica of it`);
+  } else if (idle && !held.includes(from)) {
+    if (held.includes(to)) return { state: "done", detail: "" };
+    return failed(`${nameOf(model, from)} has no replica of it any more`);
+  } else if (idle && held.includes(to)) {
+    return failed(`${nameOf(model, to)} has a replica of it already`);
   }
   if (target === undefined || target.liveness === "down" || !isStaying(target.row.membership)) {
     return failed(`${nameOf(model, to)} is ${target === undefined ? "no more" : target.row.membership}`);

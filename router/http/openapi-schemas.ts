@@ -162,8 +162,27 @@ export const schemas: Json = {
       steps_total: whole,
       reason: text,
       blocked_by: { ...text, description: "What it waits for." },
+      detail: { ...text, description: "Why it ended as it did, where there is more to say than its state." },
       started_at: text,
       finished_at: text,
+      steps: {
+        type: "array",
+        description: "Of one operation that is work on many shards.",
+        items: {
+          type: "object",
+          properties: {
+            shard: whole,
+            action: { ...text, enum: ["move", "transfer_leader"] },
+            from: text,
+            to: text,
+            state: { ...text, enum: ["waiting", "running", "done", "failed"] },
+            reason: text,
+            bytes: whole,
+            operation: { ...text, description: "The one that carries it out, or did last." },
+            detail: { ...text, description: "Why it failed, the last time it did." },
+          },
+        },
+      },
     },
   },
   Begun: {
