@@ -1,5 +1,8 @@
 #!/usr/bin/env node
 import { processIo, run } from "./cli/run.ts";
+import { letHeapGrow } from "./heap.ts";
+
+letHeapGrow();
 
 // A reader that has seen enough (`kvorum shards | head`) is no error.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -2,6 +2,7 @@ import { type GroupId, groupRow, metaTags, type ReplicaId } from "#proto";
 import type { Batch, Range } from "#storage";
 import { clearSlice } from "./clearing.ts";
 import { rowRange, subtract } from "./ranges.ts";
+import { restAfter } from "./rest.ts";
 import { appliedRow, raftBounds, type readReplica, replicaRow, replicaValue } from "./rows.ts";
 import type { Shared } from "./shared.ts";
 import { installedRanges, markRow, stagingRange } from "./snapshot-receive.ts";
@@ -115,11 +116,12 @@ export class Graveyard {
   /** One slice, then the others' turn (R13). */
   #clear(grave: Grave): void {
     const { engine, clock } = this.#shared.options;
+    const startMs = clock.nowMs();
     const batch = engine.batch();
     if (grave.ranges.length === 0) return this.#cleared(grave, batch);
     clearSlice(this.#shared, grave.ranges, batch);
     if (batch.size > 0) this.#shared.writeUnsynced(batch);
-    clock.soon(() => this.#shared.guarded(() => this.#clear(grave)));
+    restAfter(clock, startMs, () => this.#shared.guarded(() => this.#clear(grave)));
   }
 
   #cleared({ group, replica, waiting }: Grave, batch: Batch): void {

@@ -60,7 +60,7 @@ export const defaultLimits: HostLimits = {
   maxEntryBytes: 2 * mebibyte,
   compactLogBytes: 8 * mebibyte,
   compactCapBytes: 64 * mebibyte,
-  snapshotChunkBytes: 256 * 1024,
+  snapshotChunkBytes: 64 * 1024,
   snapshotWindowChunks: 8,
   snapshotBytesPerS: 32 * mebibyte,
   sliceRows: 1000,

@@ -74,6 +74,7 @@ export class Host implements GroupHost {
       boot,
       stats: shared.stats,
       finished: (group, to, ok) => this.#snapshotFinished(group, to, ok),
+      resumed: () => shared.guarded(() => this.#sender.goOn()),
     });
     this.#inbox = new Inbox(shared, {
       replicas: this.#replicas,

@@ -1,6 +1,7 @@
 import { type GroupId, groupOfRow, groupRow, metaTags } from "#proto";
 import type { Batch, Range } from "#storage";
 import { clearSlice } from "./clearing.ts";
+import { restAfter } from "./rest.ts";
 import { leftoverRow, leftoverValue, readLeftover } from "./rows.ts";
 import type { Shared } from "./shared.ts";
 
@@ -44,21 +45,19 @@ export class Leftovers {
 
   #begin(group: GroupId, ranges: Range[]): void {
     this.#left.set(group, ranges);
-    this.#later(group, ranges);
-  }
-
-  #later(group: GroupId, ranges: Range[]): void {
     this.#shared.options.clock.soon(() => this.#shared.guarded(() => this.#clear(group, ranges)));
   }
 
   #clear(group: GroupId, ranges: Range[]): void {
-    const batch = this.#shared.options.engine.batch();
+    const { clock, engine } = this.#shared.options;
+    const startMs = clock.nowMs();
+    const batch = engine.batch();
     const done = ranges.length === 0;
     if (done) {
       batch.delete("meta", leftoverRow(group));
       this.#left.delete(group);
     } else clearSlice(this.#shared, ranges, batch);
     if (batch.size > 0) this.#shared.writeUnsynced(batch);
-    if (!done) this.#later(group, ranges);
+    if (!done) restAfter(clock, startMs, () => this.#shared.guarded(() => this.#clear(group, ranges)));
   }
 }

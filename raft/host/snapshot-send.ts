@@ -6,6 +6,7 @@ import type { Transport } from "#transport";
 import type { HostLimits } from "./config.ts";
 import type { Group } from "./group.ts";
 import type { HostStats } from "./options.ts";
+import { Pace } from "./pace.ts";
 import { addChecksum, type BulkMessage, encodeBlock, encodeBulk, type SnapshotEnd } from "./snapshot-wire.ts";
 
 /** A message that is read and encoded, and has not left yet. */
@@ -29,6 +30,10 @@ interface Sending {
   checksum: number;
   ended: boolean;
   unsent: Unsent | undefined;
+  /** When each message left, by its sequence, monotonic ms. */
+  readonly sentAtMs: number[];
+  /** From leaving to acknowledgement, at best. */
+  fastestMs: number;
   /** Monotonic ms of the last sign of progress. */
   aliveMs: number;
 }
@@ -37,13 +42,6 @@ interface Sending {
 const stalledMs = 10_000;
 /** Read and encoded in one go. Two, so that the window fills up from what an acknowledgement brings. */
 const chunksAtOnce = 2;
-/** What was not sent may be made up for over so long: a late tick costs nothing, a rest earns no flood. */
-const burstMs = 250;
-
-function burstOf(bytesPerS: number): number {
-  return (bytesPerS * burstMs) / 1000;
-}
-
 /**
  * Streams state to followers that fell behind the log: chunks under an acknowledged window and a rate. The
  * cursor and the index it is sent under are taken in one go, so that they are the same state (R4).
@@ -58,9 +56,7 @@ export class SnapshotSender {
   readonly #finished: (group: Group, to: ReplicaId, ok: boolean) => void;
   readonly #sending: Map<string, Sending> = new Map();
   #counter = 0;
-  /** Bytes that may still leave now, refilled as time passes (token bucket). */
-  #budget: number;
-  #refilledMs: number;
+  readonly #pace: Pace;
   readonly #stats: Pick<HostStats, "snapshotBytesSent">;
 
   constructor(parts: {
@@ -72,6 +68,8 @@ export class SnapshotSender {
     readonly boot: string;
     readonly stats: Pick<HostStats, "snapshotBytesSent">;
     readonly finished: (group: Group, to: ReplicaId, ok: boolean) => void;
+    /** The rate allows for more: `goOn` is to be called. */
+    readonly resumed: () => void;
   }) {
     this.#engine = parts.engine;
     this.#transport = parts.transport;
@@ -81,8 +79,8 @@ export class SnapshotSender {
     this.#boot = parts.boot;
     this.#finished = parts.finished;
     this.#stats = parts.stats;
-    this.#budget = burstOf(parts.limits.snapshotBytesPerS);
-    this.#refilledMs = parts.clock.nowMs();
+    const { clock, limits, resumed } = parts;
+    this.#pace = new Pace(clock, () => limits.snapshotBytesPerS, resumed);
   }
 
   get active(): number {
@@ -116,6 +114,8 @@ export class SnapshotSender {
       checksum: 0,
       ended: false,
       unsent: undefined,
+      sentAtMs: [],
+      fastestMs: Number.POSITIVE_INFINITY,
       aliveMs: this.#clock.nowMs(),
     };
     group.snapshotsOut.set(message.to, meta.index);
@@ -136,6 +136,7 @@ export class SnapshotSender {
     if (sending === undefined) return;
     sending.aliveMs = this.#clock.nowMs();
     if (message.kind === "ack") {
+      this.#noteDelay(sending, message.sequence);
       sending.acked = Math.max(sending.acked, message.sequence);
       this.#pump(sending);
       return;
@@ -145,6 +146,14 @@ export class SnapshotSender {
     }
     this.#drop(sending);
     this.#finished(sending.group, sending.to, message.kind === "done");
+  }
+
+  #noteDelay(sending: Sending, sequence: number): void {
+    const sentAtMs = sending.sentAtMs[sequence];
+    if (sentAtMs === undefined || sequence <= sending.acked) return;
+    const tookMs = this.#clock.nowMs() - sentAtMs;
+    sending.fastestMs = Math.min(sending.fastestMs, tookMs);
+    this.#pace.arrived(tookMs - sending.fastestMs);
   }
 
   /** Goes on with what waited for the rate, and gives up on what stalled. */
@@ -157,8 +166,13 @@ export class SnapshotSender {
       if (nowMs - sending.aliveMs > stalledMs || sending.group.closed) {
         this.#drop(sending);
         this.#finished(sending.group, sending.to, false);
-        continue;
       }
+    }
+    this.goOn();
+  }
+
+  goOn(): void {
+    for (const sending of [...this.#sending.values()]) {
       const before = sending.sequence;
       this.#pump(sending);
       if (sending.sequence === before || !this.#sending.delete(sending.id)) continue;
@@ -168,6 +182,7 @@ export class SnapshotSender {
   }
 
   close(): void {
+    this.#pace.stop();
     for (const sending of [...this.#sending.values()]) this.#drop(sending);
   }
 
@@ -179,20 +194,12 @@ export class SnapshotSender {
     }
   }
 
-  #refill(): void {
-    const nowMs = this.#clock.nowMs();
-    const perS = this.#limits.snapshotBytesPerS;
-    this.#budget = Math.min(burstOf(perS), this.#budget + (perS * (nowMs - this.#refilledMs)) / 1000);
-    this.#refilledMs = nowMs;
-  }
-
   /** A chunk or two: each acknowledgement brings the next, so that a turn is not long for a fast stream (R13). */
   #pump(sending: Sending): void {
-    this.#refill();
     // The first chunk asks whether the snapshot may lie there at all: refused, it has cost no more.
     const window = sending.acked < 0 ? 1 : this.#limits.snapshotWindowChunks;
     for (let chunks = 0; chunks < chunksAtOnce; chunks++) {
-      if (sending.ended || this.#budget <= 0 || sending.sequence - sending.acked > window) return;
+      if (sending.ended || sending.sequence - sending.acked > window || !this.#pace.mayGo()) return;
       sending.unsent ??= this.#next(sending);
       const { bytes, isEnd } = sending.unsent;
       const result = this.#transport.send(addressOf(sending.node), "bulk", bytes);
@@ -204,9 +211,10 @@ export class SnapshotSender {
         return;
       }
       sending.unsent = undefined;
+      sending.sentAtMs[sending.sequence] = this.#clock.nowMs();
       sending.sequence += 1;
       sending.ended = isEnd;
-      this.#budget -= bytes.length;
+      this.#pace.spend(bytes.length);
       this.#stats.snapshotBytesSent += bytes.length;
     }
   }

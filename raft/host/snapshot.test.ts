@@ -316,6 +316,7 @@ describe("the sender of a stream", () => {
       boot: "b",
       stats: { snapshotBytesSent: 0 },
       finished: () => {},
+      resumed: () => sender.goOn(),
     });
     const ranges = rows.length === 0 ? [] : [{ family: "data", start: new Uint8Array(0) }];
     const group = {
@@ -341,19 +342,21 @@ describe("the sender of a stream", () => {
     expect(sent("leader", 6)).toMatchObject([{ ranges: [] }]);
   });
 
-  it("keeps to its rate over any second, after a rest too", () => {
-    const perS = 1_000_000;
+  /** Bytes sent in each of some seconds, when each chunk is acknowledged `delayMs(ms)` after it was sent. */
+  function perSecond(perS: number, seconds: number, delayMs: (ms: number) => number): number[] {
     const engine = openMemory(new MemoryDisk());
     const batch = engine.batch();
-    for (let i = 0; i < 500; i++)
+    for (let i = 0; i < 1_000; i++)
       batch.put("data", Buffer.from(`${i}`.padStart(4, "0")), Buffer.alloc(10_000));
     engine.write(batch, { sync: false }, () => {});
     const stats = { snapshotBytesSent: 0 };
     const clock = new VirtualClock();
-    const unacknowledged: { id: string; sequence: number }[] = [];
+    const unacknowledged: { id: string; sequence: number; atMs: number }[] = [];
     const send: Transport["send"] = (_to, _channel, body) => {
       const message = decodeBulk(body);
-      if (message.kind === "chunk") unacknowledged.push(message);
+      const { id } = message;
+      const atMs = clock.nowMs() + delayMs(clock.nowMs());
+      if (message.kind === "chunk") unacknowledged.push({ id, sequence: message.sequence, atMs });
       return "queued";
     };
     const sender = new SnapshotSender({
@@ -365,6 +368,7 @@ describe("the sender of a stream", () => {
       boot: "b",
       stats,
       finished: () => {},
+      resumed: () => sender.goOn(),
     });
     const group = {
       group: 1,
@@ -377,14 +381,31 @@ describe("the sender of a stream", () => {
     // Nothing to send for long: that is no credit.
     clock.advance(5_000);
     sender.begin(group, 2, { kind: "snapshot", from: 1, to: 2, term: 6, snapshot: meta });
-    for (let ms = 0; ms < 1000; ms += 5) {
-      clock.advance(5);
+    const sent: number[] = [];
+    for (let ms = 1; ms <= seconds * 1000; ms++) {
+      clock.advance(1);
       if (ms % 50 === 0) sender.tick();
-      for (const { id, sequence } of unacknowledged.splice(0))
+      while ((unacknowledged[0]?.atMs ?? Number.POSITIVE_INFINITY) <= clock.nowMs()) {
+        const { id, sequence } = unacknowledged.shift() ?? { id: "", sequence: 0 };
         sender.onMessage({ kind: "ack", id, sequence });
+      }
+      if (ms % 1000 === 0) sent.push(stats.snapshotBytesSent - sent.reduce((sum, bytes) => sum + bytes, 0));
     }
-    expect(stats.snapshotBytesSent).toBeGreaterThan(0.9 * perS);
-    expect(stats.snapshotBytesSent).toBeLessThan(1.3 * perS);
+    sender.close();
+    return sent;
+  }
+
+  it("comes up to its rate where chunks arrive promptly, and keeps to it, after a rest too (R13)", () => {
+    const sent = perSecond(1_000_000, 5, () => 2);
+    expect(Math.max(...sent)).toBeLessThan(1.1 * 1_000_000);
+    expect(sent.at(-1)).toBeGreaterThan(0.9 * 1_000_000);
+  });
+
+  it("gives way where chunks queue, but never wholly (R13)", () => {
+    const sent = perSecond(1_000_000, 8, (ms) => (ms < 8_000 ? 2 : 40 + (ms % 30)));
+    expect(Math.max(...sent.slice(0, 3))).toBeGreaterThan(0.8 * 1_000_000);
+    expect(sent.at(-1)).toBeLessThan(0.2 * 1_000_000);
+    expect(sent.at(-1)).toBeGreaterThan(0.1 * 1_000_000);
   });
 
   it("sends no second chunk before the first was taken, then a few for each that is taken (R13)", () => {

@@ -9,6 +9,7 @@ import type { Group } from "./group.ts";
 import { stepCommands, stepConfChanges } from "./proposals.ts";
 import { askReads, serveReads } from "./reads.ts";
 import type { Orders, Replicas } from "./replicas.ts";
+import { restAfter } from "./rest.ts";
 import { stepSettling } from "./settling.ts";
 import type { Shared } from "./shared.ts";
 import { installer, type SnapshotReceiver } from "./snapshot-receive.ts";
@@ -210,8 +211,9 @@ export class TurnLoop {
     const next = installer(engine, group.group, limits.sliceRows, write);
     const slice = (): void => {
       if (group.closed) return;
+      const startMs = clock.nowMs();
       if (!next()) return this.#installed(group, duties);
-      clock.soon(() => this.#shared.guarded(slice));
+      restAfter(clock, startMs, () => this.#shared.guarded(slice));
     };
     slice();
   }
