@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { processIo, run } from "./cli/run.ts";
-import { letHeapGrow } from "./heap.ts";
+import { letHeapGrow } from "./start/heap.ts";
 
 letHeapGrow();
 
