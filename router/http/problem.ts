@@ -7,7 +7,11 @@ export class Problem extends Error {
   readonly more: ProblemMore;
 
   constructor(code: Code, detail: string, more: ProblemMore = {}) {
+    // It is an answer, not a fault of ours: nobody reads its stack, which would be a tenth of a GET's price.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super(detail);
+    Error.stackTraceLimit = stackTraceLimit;
     this.code = code;
     this.more = more;
   }
