@@ -37,3 +37,34 @@ describe("a leader that is to go to a node", () => {
     expect(checkOperations(model)).toEqual(ended);
   });
 });
+
+describe("a copy that takes long", () => {
+  const gibibyte = 2 ** 30;
+  // 1 GiB at 1 MiB/s: 1,024 s at full rate, 8 times that where it gives way to users.
+  const fullRateS = 1_024;
+  it.each([
+    { name: "at the rate of one that gives way to users, is waited for", ageS: 8 * fullRateS, fails: false },
+    { name: "that shares this rate with another, too", ageS: 16 * fullRateS, fails: false },
+    { name: "without an end fails", ageS: 40 * fullRateS, fails: true },
+  ])("$name", ({ ageS, fails }) => {
+    const startedMicros = 1e12 - ageS * 1e6;
+    const row: OperationRow = {
+      id: 5,
+      kind: "move_replica",
+      group: 1,
+      reason: "",
+      steps: [{ kind: "caughtUp", replicas: [12] }],
+      move: { from: 3, to: 2, bytes: gibibyte },
+      at: 0,
+      stepStartedMicros: startedMicros,
+      state: "running",
+      startedMicros,
+    };
+    const settings = { move_bytes_per_s: 2 ** 20 };
+    const model = modelOf(3, [{ id: 1, on: [1, 2, 3] }], { operations: [row], settings });
+    const behind = { replicaId: 12, lag: 9, active: true, state: "Snapshot" };
+    const shard = model.shards.get(1);
+    if (shard?.lead !== undefined) Object.assign(shard.lead, { peers: [behind] });
+    expect(checkOperations(model)).toMatchObject(fails ? [{ name: "operation.end", state: "failed" }] : []);
+  });
+});

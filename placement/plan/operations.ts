@@ -133,9 +133,11 @@ function whyFailed(model: Model, group: GroupModel, operation: OperationRow, ste
   return ageMs > limitMs ? `step ${operation.at + 1} was not done within ${limit}` : undefined;
 }
 
-/** Four times what the bytes take at full rate. */
+/** Streams give way to users down to an eighth of their rate, and share it with others. */
+const slowestStream = 8 * 4;
+
 function patienceMs(model: Model, operation: OperationRow): number {
-  return (4_000 * (operation.move?.bytes ?? 0)) / model.settings.move_bytes_per_s;
+  return (slowestStream * 1_000 * (operation.move?.bytes ?? 0)) / model.settings.move_bytes_per_s;
 }
 
 /** What can no longer come true, without waiting for the time to pass. */
