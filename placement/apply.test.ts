@@ -1,67 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { encode } from "#proto";
-import type { Entry } from "#raft/core";
-import { VirtualClock } from "#runtime";
-import { type Engine, MemoryDisk, OverlayBatch, openMemory } from "#storage";
 import { onceMax } from "./apply.ts";
-import { type Command, type CommandResult, encodeCommand } from "./commands.ts";
-import { bootstrapReplica, isOrphan, PlacementMachine } from "./machine.ts";
-import { loadState, placementRange } from "./rows.ts";
+import type { Command, CommandResult } from "./commands.ts";
+import { isOrphan } from "./machine.ts";
+import { ReplicaRig } from "./replica-rig.ts";
+import { loadState } from "./rows.ts";
 import type { Step } from "./state.ts";
 
-const nothing = (): void => {};
-
-class Replica {
-  readonly engine: Engine = openMemory(new MemoryDisk());
-  readonly machine: PlacementMachine;
-  readonly events: string[] = [];
-  #index = 10;
-
+class Replica extends ReplicaRig {
   constructor() {
-    const init = bootstrapReplica({
-      clusterId: "c".repeat(32),
-      clusterName: "test",
-      wish: { shards: 4, replicas: 3, partition: "hash" },
-      node: { name: "n1", http: "h:1", labels: {}, version: "1", nonce: "a" },
-      wallMicros: 1_000,
-    });
-    this.write((tx) => init.rows(tx));
-    this.machine = new PlacementMachine({
-      engine: this.engine,
-      clock: new VirtualClock(),
-      onApplied: nothing,
-      onEvent: (event) => this.events.push(event.kind),
-      onLeadership: nothing,
-      onClosed: nothing,
-    });
-  }
-
-  write<T>(change: (tx: OverlayBatch) => T): T {
-    const tx = new OverlayBatch(this.engine);
-    const result = change(tx);
-    this.engine.write(tx.batch, { sync: true }, nothing);
-    return result;
-  }
-
-  /** Applies one entry stamped `stampMicros`. */
-  entry(commands: readonly Command[], stampMicros = 2_000): readonly CommandResult[] {
-    return this.raw(encode([1, stampMicros, commands.map(encodeCommand)]));
-  }
-
-  raw(data: Uint8Array): readonly CommandResult[] {
-    this.#index += 1;
-    const entry: Entry = { index: this.#index, term: 6, kind: "normal", data };
-    return this.write((tx) => this.machine.apply(entry, tx));
-  }
-
-  one(command: Command): CommandResult {
-    return this.entry([command])[0] as CommandResult;
-  }
-
-  rows(): string {
-    const { rows } = this.engine.scan(placementRange, { limit: 10_000 });
-    return rows.map((row) => Buffer.from(row).toString("hex")).join(" ");
+    super({ shards: 4, replicas: 3, partition: "hash" });
   }
 }
 

@@ -1,9 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { encode, type ShardDescriptor, tiles } from "#proto";
-import { VirtualClock } from "#runtime";
-import { type Engine, MemoryDisk, OverlayBatch, openMemory } from "#storage";
-import { type Command, type CommandResult, encodeCommand } from "./commands.ts";
-import { bootstrapReplica, PlacementMachine } from "./machine.ts";
+import { type ShardDescriptor, tiles } from "#proto";
+import type { Command, CommandResult } from "./commands.ts";
 import type { GroupModel, Model } from "./model.ts";
 import { modelOf, type ShardWish } from "./plan/fixture.ts";
 import { mergeOf, mergeOrder, recordMerges } from "./plan/merge-steps.ts";
@@ -11,35 +8,16 @@ import { beginMerge, checkMerges } from "./plan/merges.ts";
 import { checkOperations } from "./plan/operations.ts";
 import { planOrders } from "./plan/orders.ts";
 import { recordSplits } from "./plan/splits.ts";
+import { ReplicaRig } from "./replica-rig.ts";
 import { loadState } from "./rows.ts";
 import type { OperationRow, Step } from "./state.ts";
 
-const nothing = (): void => {};
-
 /** Three nodes and a keyspace of three shards; commands are applied one an entry. */
-class Replica {
-  readonly engine: Engine = openMemory(new MemoryDisk());
-  readonly machine: PlacementMachine;
-  readonly events: string[] = [];
-  #index = 10;
+class Replica extends ReplicaRig {
+  #stampMicros = 2_000;
 
   constructor() {
-    const init = bootstrapReplica({
-      clusterId: "c".repeat(32),
-      clusterName: "test",
-      wish: { shards: 3, replicas: 3, partition: "range" },
-      node: { name: "n1", http: "h:1", labels: {}, version: "1", nonce: "a" },
-      wallMicros: 1_000,
-    });
-    this.#write((tx) => init.rows(tx));
-    this.machine = new PlacementMachine({
-      engine: this.engine,
-      clock: new VirtualClock(),
-      onApplied: nothing,
-      onEvent: (event) => this.events.push(event.kind),
-      onLeadership: nothing,
-      onClosed: nothing,
-    });
+    super({ shards: 3, replicas: 3, partition: "range" });
     for (const [node, nonce] of [
       ["n2", "b"],
       ["n3", "c"],
@@ -63,18 +41,9 @@ class Replica {
     this.one({ name: "shards.born", ids: [1, 2, 3] });
   }
 
-  #write<T>(change: (tx: OverlayBatch) => T): T {
-    const tx = new OverlayBatch(this.engine);
-    const result = change(tx);
-    this.engine.write(tx.batch, { sync: true }, nothing);
-    return result;
-  }
-
-  one(command: Command): CommandResult {
-    this.#index += 1;
-    const data = encode([1, 2_000 + this.#index, [encodeCommand(command)]]);
-    const entry = { index: this.#index, term: 6, kind: "normal", data } as const;
-    const result = this.#write((tx) => this.machine.apply(entry, tx))[0] as CommandResult;
+  override one(command: Command): CommandResult {
+    this.#stampMicros += 1;
+    const result = super.one(command, this.#stampMicros);
     // What is on disk is what is in memory.
     expect(loadState(this.engine)).toEqual(this.machine.state);
     return result;
