@@ -3,7 +3,6 @@ import {
   dataKey,
   decodeReadResponse,
   decodeWriteResponse,
-  encodeCommand,
   encodeReadRequest,
   encodeWriteRequest,
   type GroupId,
@@ -14,14 +13,14 @@ import {
   type WriteResult,
 } from "#proto";
 import { type MergeOutcome, mergedDescriptor, mergeProblem, neighbourProblem } from "./merge.ts";
-import { rigCommand, rigDescriptor } from "./rig.ts";
+import { rigDescriptor } from "./rig.ts";
 import { dedupRange } from "./state-rows.ts";
-import { confChange, ShardCluster, testKeyspace } from "./testing/cluster.ts";
+import { confChange, testKeyspace } from "./testing/cluster.ts";
+import { Scene } from "./testing/scene.ts";
 
 const none = new Uint8Array(0);
 const target: GroupId = 1;
 const source: GroupId = 2;
-const farMicros = 2 ** 52;
 const operation = 7;
 
 const bytes = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text));
@@ -118,77 +117,17 @@ describe("a step of a merge is void unless what it expects is so (R6)", () => {
 });
 
 /** Nodes 1 to 3 with two neighbours, [.., m) and [m, ..), written to. */
-class Scene {
-  readonly cluster: ShardCluster;
-  sequence = 0;
+class MergeScene extends Scene {
   merge: Extract<MergeStep, { kind: "merge" }> | undefined;
 
   constructor(seed = 1, compactLogBytes = 1_000_000) {
-    this.cluster = new ShardCluster({
-      seed,
-      nodes: 4,
-      limits: {
-        compactLogBytes,
-        compactCapBytes: 2 * compactLogBytes,
-        sliceRows: 2,
-        snapshotChunkBytes: 300,
-      },
-    });
+    super(seed, compactLogBytes);
     this.cluster.create(target, [1, 2, 3], none, bytes("m"));
     this.cluster.create(source, [1, 2, 3], bytes("m"), none);
     this.lead(target, 1);
     this.lead(source, 2);
     for (const key of ["a", "b"]) expect(this.put(target, key, key).kind).toBe("put");
     for (const key of ["n", "o"]) expect(this.put(source, key, key).kind).toBe("put");
-  }
-
-  lead(group: GroupId, node: NodeId): void {
-    const { cluster } = this;
-    cluster.until(`node ${node} leads ${group}`, () => {
-      const leader = cluster.leaderOf(group);
-      if (leader === node) return true;
-      const replica = leader && this.shard(group).replicas.find((r) => r.nodeId === node)?.replicaId;
-      if (leader !== undefined && replica !== undefined)
-        cluster.node(leader).host.transferLeader(group, replica);
-      cluster.run(20);
-      return false;
-    });
-  }
-
-  shard(group: GroupId): ShardDescriptor {
-    const leader = this.cluster.leaderOf(group) ?? 0;
-    const found = this.cluster.machine(leader, group)?.descriptor ?? this.cluster.descriptors().get(group);
-    if (found === undefined) throw new Error(`no shard ${group}`);
-    return found;
-  }
-
-  command(key: string, value: string, sequence: number, version: number): Uint8Array {
-    return encodeCommand(
-      rigCommand({
-        key: Buffer.from(key),
-        version,
-        operation: { kind: "put", value: Buffer.from(value), contentType: "" },
-        attempt: { sequence, lowestUnanswered: 1, deadlineMicros: farMicros },
-      }),
-    );
-  }
-
-  put(group: GroupId, key: string, value: string, again?: number): WriteResult {
-    const { cluster } = this;
-    if (again === undefined) this.sequence += 1;
-    const sequence = again ?? this.sequence;
-    let result: WriteResult | undefined;
-    cluster.until("an answer", () => {
-      const version = this.shard(group).epoch.version;
-      const body = encodeWriteRequest({ shard: group, command: this.command(key, value, sequence, version) });
-      cluster.write(cluster.leaderOf(group) ?? 0, body, (answer) => {
-        const { result: said } = decodeWriteResponse(answer);
-        if (said.kind !== "not_leader") result = said;
-      });
-      cluster.run(result === undefined ? 20 : 0);
-      return result !== undefined;
-    });
-    return result!;
   }
 
   read(node: NodeId, group: GroupId, key: string, consistency: "linearizable" | "stale"): ReadResult {
@@ -272,7 +211,7 @@ const all = { a: "a", b: "b", n: "n", o: "o" };
 
 describe("a merge", () => {
   it("gives the target all the source had: rows, attempts, clock (R23, R25)", () => {
-    const s = new Scene();
+    const s = new MergeScene();
     const attempt = s.sequence;
     const first = s.put(source, "p", "p");
     const last = first.kind === "put" ? first.revision : 0;
@@ -290,7 +229,7 @@ describe("a merge", () => {
   });
 
   it("works over a source that lies before the target, and can be split again", () => {
-    const s = new Scene();
+    const s = new MergeScene();
     expect(
       s.order(target, { kind: "freeze", operation, target: source, expected: s.shard(target).epoch }).kind,
     ).toBe("done");
@@ -313,7 +252,7 @@ describe("a merge", () => {
   });
 
   it("who asks the source afterwards is told who has its keys", () => {
-    const s = new Scene();
+    const s = new MergeScene();
     s.merged();
     s.expectMerged(all);
     let result: WriteResult | undefined;
@@ -327,7 +266,7 @@ describe("a merge", () => {
 
 describe("a frozen source", () => {
   it("does nothing and answers nothing, until it is thawed", () => {
-    const s = new Scene();
+    const s = new MergeScene();
     const before = s.shard(source);
     const recorded = s.put(source, "p", "p");
     const attempt = s.sequence;
@@ -361,7 +300,7 @@ describe("a frozen source", () => {
   });
 
   it("late steps of a merge that was taken back are void (R6)", () => {
-    const s = new Scene();
+    const s = new MergeScene();
     const freeze = { kind: "freeze", operation, target, expected: s.shard(source).epoch } as const;
     expect(s.order(source, freeze).kind).toBe("done");
     const merge = s.decide();
@@ -382,7 +321,7 @@ describe("a frozen source", () => {
 
 describe("a node that lags behind a merge", () => {
   it("has the source's log whatever it forgot, and applies it first (R38)", () => {
-    const s = new Scene();
+    const s = new MergeScene();
     expect(s.freeze().kind).toBe("done");
     s.merge = s.decide();
     // Commit and what was applied are not synced: it comes back behind the freeze.
@@ -394,7 +333,7 @@ describe("a node that lags behind a merge", () => {
   });
 
   it("takes a snapshot of the target over its own source (R4, R5)", () => {
-    const s = new Scene(1, 300);
+    const s = new MergeScene(1, 300);
     s.merged();
     s.cluster.crash(3, "none");
     for (let i = 0; i < 60; i++) s.put(target, "n", `v${i}`);
@@ -403,7 +342,7 @@ describe("a node that lags behind a merge", () => {
   });
 
   it("without the source's log it does not go on", () => {
-    const s = new Scene();
+    const s = new MergeScene();
     s.cluster.network.partition(["n3"], ["n1", "n2"]);
     expect(s.freeze().kind).toBe("done");
     const node = s.cluster.leaderOf(source) ?? 0;
@@ -431,7 +370,7 @@ describe("a crash in the middle", () => {
   const keeps = ["none", "random", "all"] as const;
   it.each(Array.from({ length: 18 }, (_, i) => i))("leaves a whole state (%i ms in)", (afterMs) => {
     for (const node of [1, 2, 3]) {
-      const s = new Scene(afterMs * 3 + node);
+      const s = new MergeScene(afterMs * 3 + node);
       expect(s.freeze().kind).toBe("done");
       s.merge = s.decide();
       s.cluster.node(1).service.merge(target, s.merge, () => {});

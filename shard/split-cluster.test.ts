@@ -1,90 +1,24 @@
 import { describe, expect, it } from "vitest";
-import {
-  dataKey,
-  decodeWriteResponse,
-  encodeCommand,
-  encodeWriteRequest,
-  type GroupId,
-  type NodeId,
-  type ShardDescriptor,
-  type SplitCommand,
-  type WriteResult,
-} from "#proto";
+import { dataKey, type GroupId, type NodeId, type ShardDescriptor, type SplitCommand } from "#proto";
 import type { MemberChange } from "#raft/core";
-import { rigCommand } from "./rig.ts";
 import type { SplitOutcome } from "./split.ts";
 import { dataRange, dedupRange } from "./state-rows.ts";
-import { confChange, ShardCluster, testKeyspace } from "./testing/cluster.ts";
+import { confChange, testKeyspace } from "./testing/cluster.ts";
+import { Scene } from "./testing/scene.ts";
 
 const none = new Uint8Array(0);
 const parent: GroupId = 1;
 const child: GroupId = 2;
-const farMicros = 2 ** 52;
 
 /** Three nodes with one shard, "a" and "n" written; a fourth is free. */
-class Scene {
-  readonly cluster: ShardCluster;
-  #sequence = 0;
-
+class SplitScene extends Scene {
   constructor(seed = 1, compactLogBytes = 1_000_000) {
-    this.cluster = new ShardCluster({
-      seed,
-      nodes: 4,
-      limits: {
-        compactLogBytes,
-        compactCapBytes: 3 * compactLogBytes,
-        sliceRows: 2,
-        snapshotChunkBytes: 300,
-      },
-    });
+    super(seed, compactLogBytes);
     this.cluster.create(parent, [1, 2, 3], none, none);
     this.cluster.until("a leader", () => this.cluster.leaderOf(parent) !== undefined);
     this.lead(parent, 1);
     for (const key of ["a", "b", "n", "o"]) expect(this.put(parent, key, key).kind).toBe("put");
     this.cluster.run(300);
-  }
-
-  lead(group: GroupId, node: NodeId): void {
-    const { cluster } = this;
-    cluster.until(`node ${node} leads ${group}`, () => {
-      const leader = cluster.leaderOf(group);
-      if (leader === node || leader === undefined) return leader === node;
-      const replica = this.shard(group).replicas.find((r) => r.nodeId === node)?.replicaId ?? 0;
-      const { host } = cluster.node(leader);
-      if (host.view(group)?.commit === host.view(group)?.applied) host.transferLeader(group, replica);
-      cluster.run(20);
-      return false;
-    });
-  }
-
-  shard(group: GroupId): ShardDescriptor {
-    const leader = this.cluster.leaderOf(group) ?? 0;
-    const shard = this.cluster.machine(leader, group)?.descriptor ?? this.cluster.descriptors().get(group);
-    if (shard === undefined) throw new Error(`no shard ${group}`);
-    return shard;
-  }
-
-  put(group: GroupId, key: string, value: string): WriteResult {
-    const { cluster } = this;
-    this.#sequence += 1;
-    const command = rigCommand({
-      key: Buffer.from(key),
-      version: this.shard(group).epoch.version,
-      operation: { kind: "put", value: Buffer.from(value), contentType: "" },
-      attempt: { sequence: this.#sequence, lowestUnanswered: this.#sequence, deadlineMicros: farMicros },
-    });
-    const body = encodeWriteRequest({ shard: group, command: encodeCommand(command) });
-    let result: WriteResult | undefined;
-    cluster.until("an answer", () => {
-      if (result !== undefined) return true;
-      cluster.write(cluster.leaderOf(group) ?? 0, body, (answer) => {
-        const { result: said } = decodeWriteResponse(answer);
-        if (said.kind !== "not_leader") result = said;
-      });
-      cluster.run(result === undefined ? 20 : 0);
-      return result !== undefined;
-    });
-    return result!;
   }
 
   order(): SplitCommand {
@@ -195,7 +129,7 @@ class Scene {
 
 describe("a split on three nodes", () => {
   it("gives the child the parent's leader at once, and writes hardly notice", () => {
-    const scene = new Scene();
+    const scene = new SplitScene();
     const { clock } = scene.cluster;
     expect(scene.split().kind).toBe("split");
     const beganMs = clock.nowMs();
@@ -213,7 +147,7 @@ describe("a split on three nodes", () => {
   });
 
   it("ordered twice happens once", () => {
-    const scene = new Scene();
+    const scene = new SplitScene();
     const order = scene.order();
     const kinds: string[] = [];
     const { service } = scene.cluster.node(1);
@@ -225,7 +159,7 @@ describe("a split on three nodes", () => {
   });
 
   it("is refused by a node that does not lead or has no replica", () => {
-    const scene = new Scene();
+    const scene = new SplitScene();
     const order = scene.order();
     const outcomes: SplitOutcome[] = [];
     for (const node of [2, 4]) scene.cluster.node(node).service.split(parent, order, (o) => outcomes.push(o));
@@ -233,7 +167,7 @@ describe("a split on three nodes", () => {
   });
 
   it("a follower that was away applies it from the log, and is level in both", () => {
-    const scene = new Scene();
+    const scene = new SplitScene();
     scene.cluster.network.partition(["n3"], ["n1", "n2"]);
     scene.split();
     scene.cluster.until("the child's leader", () => scene.cluster.leaderOf(child) !== undefined);
@@ -244,7 +178,7 @@ describe("a split on three nodes", () => {
   });
 
   it("a follower whose log was cut meanwhile gets two snapshots, the parent's first (R5)", () => {
-    const scene = new Scene(1, 1_000);
+    const scene = new SplitScene(1, 1_000);
     scene.cluster.network.partition(["n3"], ["n1", "n2"]);
     scene.split();
     scene.cluster.until("the child's leader", () => scene.cluster.leaderOf(child) !== undefined);
@@ -258,7 +192,7 @@ describe("a split on three nodes", () => {
   });
 
   it("keeps the term of a child that a leader's message had met (R5)", () => {
-    const scene = new Scene();
+    const scene = new SplitScene();
     scene.splitBehindNode3();
     const term = scene.cluster.node(3).host.view(child)?.term ?? 0;
     expect(term).toBeGreaterThan(5);
@@ -271,7 +205,7 @@ describe("a split on three nodes", () => {
   });
 
   it("leaves a tombstone alone: the child's rows go, the parent's stay (R5, R34)", () => {
-    const scene = new Scene();
+    const scene = new SplitScene();
     scene.splitBehindNode3();
     scene.move(child, 3, 4);
     scene.cluster.node(3).host.destroy(child, () => {});
@@ -285,7 +219,7 @@ describe("a split on three nodes", () => {
   });
 
   it("leaves a newer replica alone, which gets its snapshot once the rows left behind are gone (R5)", () => {
-    const scene = new Scene();
+    const scene = new SplitScene();
     scene.splitBehindNode3();
     scene.move(child, 3, 4);
     scene.cluster.node(3).host.destroy(child, () => {});
@@ -301,7 +235,7 @@ describe("a split on three nodes", () => {
   });
 
   it("rows left behind go over a crash too (R34)", () => {
-    const scene = new Scene();
+    const scene = new SplitScene();
     scene.splitBehindNode3();
     scene.move(child, 3, 4);
     scene.cluster.node(3).host.destroy(child, () => {});
@@ -324,7 +258,7 @@ describe("when all nodes lose power around a split", () => {
   const offsetsMs = Array.from({ length: 24 }, (_, i) => i * 0.25);
   it.each(["none", "random", "all"] as const)("either all of it or nothing is there, keeping %s", (keep) => {
     for (const offsetMs of offsetsMs) {
-      const scene = new Scene(7 + offsetMs * 4);
+      const scene = new SplitScene(7 + offsetMs * 4);
       const { cluster } = scene;
       let outcome: SplitOutcome | undefined;
       cluster.node(1).service.split(parent, scene.order(), (done) => {
