@@ -2,9 +2,9 @@ import { type GroupId, groupRow, metaTags, type ReplicaId } from "#proto";
 import type { Batch, Range } from "#storage";
 import { clearSlice } from "./clearing.ts";
 import { rowRange, subtract } from "./ranges.ts";
-import { restAfter } from "./rest.ts";
 import { appliedRow, raftBounds, type readReplica, replicaRow, replicaValue } from "./rows.ts";
 import type { Shared } from "./shared.ts";
+import { inSlices } from "./slices.ts";
 import { installedRanges, markRow, stagingRange } from "./snapshot-receive.ts";
 
 /** What a replica has apart from its state machine's rows. */
@@ -91,7 +91,7 @@ export class Graveyard {
 
   /** The tombstones are durable. */
   written(graves: readonly Grave[]): void {
-    for (const grave of graves) this.#clear(grave);
+    for (const grave of graves) this.#clearAll(grave);
   }
 
   /** A tombstone found at the start whose rows may not all be gone. */
@@ -105,7 +105,7 @@ export class Graveyard {
       waiting: [],
     };
     this.#graves.set(group, grave);
-    this.#shared.options.clock.soon(() => this.#shared.guarded(() => this.#clear(grave)));
+    this.#shared.options.clock.soon(() => this.#shared.guarded(() => this.#clearAll(grave)));
   }
 
   /** Whether rows of a dead replica lie there that are still to be cleared. */
@@ -113,15 +113,20 @@ export class Graveyard {
     return [...this.#graves.values()].flatMap((grave) => grave.ranges);
   }
 
-  /** One slice, then the others' turn (R13). */
-  #clear(grave: Grave): void {
-    const { engine, clock } = this.#shared.options;
-    const startMs = clock.nowMs();
-    const batch = engine.batch();
-    if (grave.ranges.length === 0) return this.#cleared(grave, batch);
-    clearSlice(this.#shared, grave.ranges, batch);
-    if (batch.size > 0) this.#shared.writeUnsynced(batch);
-    restAfter(clock, startMs, () => this.#shared.guarded(() => this.#clear(grave)));
+  #clearAll(grave: Grave): void {
+    inSlices(this.#shared, () => this.#clear(grave));
+  }
+
+  /** One slice. @returns whether more is left */
+  #clear(grave: Grave): boolean {
+    const batch = this.#shared.options.engine.batch();
+    const more = grave.ranges.length > 0;
+    if (!more) this.#cleared(grave, batch);
+    else {
+      clearSlice(this.#shared, grave.ranges, batch);
+      if (batch.size > 0) this.#shared.writeUnsynced(batch);
+    }
+    return more;
   }
 
   #cleared({ group, replica, waiting }: Grave, batch: Batch): void {

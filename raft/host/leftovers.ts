@@ -1,9 +1,9 @@
 import { type GroupId, groupOfRow, groupRow, metaTags } from "#proto";
 import type { Batch, Range } from "#storage";
 import { clearSlice } from "./clearing.ts";
-import { restAfter } from "./rest.ts";
 import { leftoverRow, leftoverValue, readLeftover } from "./rows.ts";
 import type { Shared } from "./shared.ts";
+import { inSlices } from "./slices.ts";
 
 const leftoverRows: Range = {
   family: "meta",
@@ -45,19 +45,19 @@ export class Leftovers {
 
   #begin(group: GroupId, ranges: Range[]): void {
     this.#left.set(group, ranges);
-    this.#shared.options.clock.soon(() => this.#shared.guarded(() => this.#clear(group, ranges)));
+    const clear = (): void => inSlices(this.#shared, () => this.#clear(group, ranges));
+    this.#shared.options.clock.soon(() => this.#shared.guarded(clear));
   }
 
-  #clear(group: GroupId, ranges: Range[]): void {
-    const { clock, engine } = this.#shared.options;
-    const startMs = clock.nowMs();
-    const batch = engine.batch();
+  /** One slice. @returns whether more is left */
+  #clear(group: GroupId, ranges: Range[]): boolean {
+    const batch = this.#shared.options.engine.batch();
     const done = ranges.length === 0;
     if (done) {
       batch.delete("meta", leftoverRow(group));
       this.#left.delete(group);
     } else clearSlice(this.#shared, ranges, batch);
     if (batch.size > 0) this.#shared.writeUnsynced(batch);
-    if (!done) restAfter(clock, startMs, () => this.#shared.guarded(() => this.#clear(group, ranges)));
+    return !done;
   }
 }

@@ -9,9 +9,9 @@ import type { Group } from "./group.ts";
 import { stepCommands, stepConfChanges } from "./proposals.ts";
 import { askReads, serveReads } from "./reads.ts";
 import type { Orders, Replicas } from "./replicas.ts";
-import { restAfter } from "./rest.ts";
 import { stepSettling } from "./settling.ts";
 import type { Shared } from "./shared.ts";
+import { inSlices } from "./slices.ts";
 import { installer, type SnapshotReceiver } from "./snapshot-receive.ts";
 import type { SnapshotSender } from "./snapshot-send.ts";
 import type { SplitPatience } from "./split-patience.ts";
@@ -206,16 +206,15 @@ export class TurnLoop {
 
   /** Behind the synced mark: slice after slice, other groups turning in between (R4, R13). */
   #install(group: Group, duties: Ready): void {
-    const { clock, limits, engine } = this.#shared.options;
+    const { limits, engine } = this.#shared.options;
     const write = (batch: Batch): void => this.#shared.writeUnsynced(batch);
     const next = installer(engine, group.group, limits.sliceRows, write);
-    const slice = (): void => {
-      if (group.closed) return;
-      const startMs = clock.nowMs();
-      if (!next()) return this.#installed(group, duties);
-      restAfter(clock, startMs, () => this.#shared.guarded(slice));
-    };
-    slice();
+    inSlices(this.#shared, () => {
+      if (group.closed) return false;
+      const more = next();
+      if (!more) this.#installed(group, duties);
+      return more;
+    });
   }
 
   #installed(group: Group, duties: Ready): void {
