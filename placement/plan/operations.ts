@@ -1,4 +1,5 @@
 import type { NodeId, Order, ReplicaId } from "#proto";
+import { slowestStreamShare } from "#raft/host";
 import type { Command } from "../commands.ts";
 import { type GroupModel, isCaughtUp, isVoter, type Model, nameOf } from "../model.ts";
 import type { OperationRow, Step } from "../state.ts";
@@ -133,11 +134,11 @@ function whyFailed(model: Model, group: GroupModel, operation: OperationRow, ste
   return ageMs > limitMs ? `step ${operation.at + 1} was not done within ${limit}` : undefined;
 }
 
-/** Streams give way to users down to an eighth of their rate, and share it with others. */
-const slowestStream = 8 * 4;
+/** Streams that give way to users are waited for; what they have is shared with others. */
+const patience = 4 / slowestStreamShare;
 
 function patienceMs(model: Model, operation: OperationRow): number {
-  return (slowestStream * 1_000 * (operation.move?.bytes ?? 0)) / model.settings.move_bytes_per_s;
+  return (patience * 1_000 * (operation.move?.bytes ?? 0)) / model.settings.move_bytes_per_s;
 }
 
 /** What can no longer come true, without waiting for the time to pass. */

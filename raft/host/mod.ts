@@ -6,6 +6,7 @@ export { defaultLimits, defaultTiming, type HostLimits, type HostTiming } from "
 export type { MakeCore } from "./core-config.ts";
 export { Host } from "./host.ts";
 export type { HostOptions, HostStats } from "./options.ts";
+export { leastShare as slowestStreamShare } from "./pace.ts";
 export type {
   Absorb,
   Birth,

@@ -5,7 +5,7 @@ const burstMs = 20;
 /** A piece that took so much longer than the fastest one has stood in queues that users' requests stand in, too. */
 const queueMs = 5;
 /** The rate never falls below this part of the limit: what only waited would never be done. */
-const leastShare = 1 / 8;
+export const leastShare: number = 1 / 8;
 const firstShare = 1 / 4;
 const slower = 0.9;
 const fasterShare = 1 / 64;
