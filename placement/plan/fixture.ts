@@ -36,6 +36,21 @@ export function modelOf(
   };
 }
 
+/** A running one on shard 1, begun at 0. */
+export function operationOf(parts: Pick<OperationRow, "kind"> & Partial<OperationRow>): OperationRow {
+  return {
+    id: 5,
+    group: 1,
+    reason: "",
+    steps: [],
+    at: 0,
+    stepStartedMicros: 0,
+    state: "running",
+    startedMicros: 0,
+    ...parts,
+  };
+}
+
 function nodeOf(id: NodeId): NodeModel {
   const row: NodeRow = {
     id,

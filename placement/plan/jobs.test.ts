@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Model } from "../model.ts";
-import type { OperationRow, Task } from "../state.ts";
-import { modelOf } from "./fixture.ts";
+import type { Task } from "../state.ts";
+import { modelOf, operationOf } from "./fixture.ts";
 import { checkJobs, newTask } from "./jobs.ts";
 
 const task: Task = { ...newTask, action: "transfer_leader", shard: 1, from: 1, to: 4, reason: "", bytes: 0 };
@@ -24,18 +24,12 @@ function rebalancing(on: readonly number[]): Model {
 
 /** The replica on node 3 is on its way to node 4. */
 function moving(model: Model): Model {
-  const operation: OperationRow = {
+  const operation = operationOf({
     id: 6,
     kind: "move_replica",
-    group: 1,
-    reason: "",
     steps: [{ kind: "caughtUp", replicas: [14] }],
     move: { from: 3, to: 4, bytes: 0 },
-    at: 0,
-    stepStartedMicros: 0,
-    state: "running",
-    startedMicros: 0,
-  };
+  });
   const shard = model.shards.get(1);
   if (shard !== undefined) Object.assign(shard, { operation });
   return model;

@@ -1,8 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Command } from "../commands.ts";
-import type { OperationRow } from "../state.ts";
-import { modelOf, type ShardWish } from "./fixture.ts";
+import { modelOf, operationOf, type ShardWish } from "./fixture.ts";
 import { coolHotShards } from "./hot.ts";
 import { checkSplits } from "./splits.ts";
 
@@ -64,18 +63,12 @@ describe("hot shards", () => {
 
 describe("splits by themselves", () => {
   const settings = { split_bytes: 1_000_000, split_qps: 100 };
-  const failed: OperationRow = {
-    id: 1,
+  const failed = operationOf({
     kind: "split",
-    group: 1,
-    reason: "",
     steps: [{ kind: "suggest", by: "size", ways: 2 }],
-    at: 0,
-    stepStartedMicros: 0,
     state: "failed",
-    startedMicros: 0,
     finishedMicros: 1e12 - 1e6,
-  };
+  });
 
   it.each([
     { name: "small and quiet", shard: { bytes: 10, rate: 1 }, operations: [], want: undefined },

@@ -1,23 +1,18 @@
 import { describe, expect, it } from "vitest";
 import type { Model } from "../model.ts";
 import type { OperationRow } from "../state.ts";
-import { modelOf } from "./fixture.ts";
+import { modelOf, operationOf } from "./fixture.ts";
 import { checkOperations, orderOf } from "./operations.ts";
 
 /** Shard 1 on nodes 1 to 3, whose leader on node 1 is to hand over to node 2 for so long already. */
 function transferring(ageMs: number, liveness: "up" | "suspect" | "down"): [Model, OperationRow] {
   const startedMicros = 1e12 - ageMs * 1_000;
-  const row: OperationRow = {
-    id: 5,
+  const row = operationOf({
     kind: "transfer_leader",
-    group: 1,
-    reason: "",
     steps: [{ kind: "transfer", to: 12 }],
-    at: 0,
     stepStartedMicros: startedMicros,
-    state: "running",
     startedMicros,
-  };
+  });
   const model = modelOf(3, [{ id: 1, on: [1, 2, 3] }], { operations: [row] });
   const target = model.nodes.get(2);
   if (target !== undefined) Object.assign(target, { liveness, usable: liveness === "up" });
@@ -48,18 +43,13 @@ describe("a copy that takes long", () => {
     { name: "without an end fails", ageS: 40 * fullRateS, fails: true },
   ])("$name", ({ ageS, fails }) => {
     const startedMicros = 1e12 - ageS * 1e6;
-    const row: OperationRow = {
-      id: 5,
+    const row = operationOf({
       kind: "move_replica",
-      group: 1,
-      reason: "",
       steps: [{ kind: "caughtUp", replicas: [12] }],
       move: { from: 3, to: 2, bytes: gibibyte },
-      at: 0,
       stepStartedMicros: startedMicros,
-      state: "running",
       startedMicros,
-    };
+    });
     const settings = { move_bytes_per_s: 2 ** 20 };
     const model = modelOf(3, [{ id: 1, on: [1, 2, 3] }], { operations: [row], settings });
     const behind = { replicaId: 12, lag: 9, active: true, state: "Snapshot" };

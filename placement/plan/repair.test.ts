@@ -1,21 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { OperationRow } from "../state.ts";
-import { modelOf } from "./fixture.ts";
+import { modelOf, operationOf } from "./fixture.ts";
 import { checkRepair } from "./upkeep.ts";
 
-const failed = (agoMs: number, parts: Partial<OperationRow>): OperationRow => ({
-  id: 1,
-  kind: "repair",
-  group: 1,
-  reason: "",
-  steps: [],
-  at: 0,
-  stepStartedMicros: 0,
-  state: "failed",
-  startedMicros: 0,
-  finishedMicros: 1e12 - agoMs * 1_000,
-  ...parts,
-});
+const failed = (agoMs: number, parts: Partial<OperationRow>): OperationRow =>
+  operationOf({ kind: "repair", state: "failed", finishedMicros: 1e12 - agoMs * 1_000, ...parts });
 const move = { from: 9, to: 4, bytes: 0 };
 
 describe("a replica on a node that is no more", () => {
